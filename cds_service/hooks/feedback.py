@@ -1,0 +1,97 @@
+"""CDS Hooks feedback: what became of a card."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from cds_service.hooks.faults import bad_request
+from cds_service.hooks.primitives import FilledText, Text, Uuid, read_instant
+
+MOST_ITEMS = 1000
+LONGEST_COMMENT = 4000
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value in ("", {}) else value
+
+
+def _instant(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("must be a string")
+    return read_instant(value)
+
+
+class ReasonCoding(_Wire):
+    """The override reason. Clients leave out `display`, and the public sandbox `system` too."""
+
+    code: FilledText
+    system: Text | None = None
+    display: Text | None = None
+
+
+class OverrideReason(_Wire):
+    """Why a card was overridden. The comment is free text: it may hold patient data."""
+
+    reason: Annotated[ReasonCoding | None, BeforeValidator(_none_if_empty)] = None
+    user_comment: Annotated[
+        Annotated[str, StringConstraints(strict=True, max_length=LONGEST_COMMENT)] | None,
+        BeforeValidator(_none_if_empty),
+    ] = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        # Invariant cds-fb-3 of the CDS Hooks logical model.
+        if self.reason is None and self.user_comment is None:
+            raise ValueError("must have a reason or a userComment")
+        return self
+
+
+class AcceptedSuggestion(_Wire):
+    """One suggestion that the user took."""
+
+    id: Uuid
+
+
+class FeedbackItem(_Wire):
+    """What became of one card; `outcome_timestamp` is in UTC whatever offset was sent."""
+
+    card: Uuid
+    outcome: Literal["accepted", "overridden"]
+    outcome_timestamp: Annotated[datetime, BeforeValidator(_instant)]
+    accepted_suggestions: tuple[AcceptedSuggestion, ...] = ()
+    override_reason: OverrideReason | None = None
+
+    @model_validator(mode="after")
+    def _accepted_names_its_suggestions(self) -> Self:
+        # Invariant cds-fb-2 of the CDS Hooks logical model.
+        if self.outcome == "accepted" and not self.accepted_suggestions:
+            raise ValueError("outcome 'accepted' needs acceptedSuggestions")
+        return self
+
+
+class _Feedback(_Wire):
+    feedback: Annotated[tuple[FeedbackItem, ...], Field(max_length=MOST_ITEMS)]
+
+
+def parse_feedback(body: dict[str, Any]) -> tuple[FeedbackItem, ...]:
+    """The items in `body`, every one valid; raises BadRequest, so that none is stored by halves."""
+    try:
+        return _Feedback.model_validate(body).feedback
+    except ValidationError as fault:
+        raise bad_request(fault) from None

@@ -1,0 +1,30 @@
+"""The answer of a CDS Hooks service, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+
+def hook_response(cards: Sequence[dict[str, Any]]) -> bytes:
+    """`{"cards": […]}` in which nothing but `cards` itself is null or empty.
+
+    CDS Hooks, "Use of JSON": elements SHALL NOT be null, "", [] or {} unless stated otherwise.
+    """
+    return orjson.dumps({"cards": [without_empties(card) for card in cards]})
+
+
+def without_empties(value: Any) -> Any:
+    """`value` without the members and items that are null, or empty, or become empty."""
+    if isinstance(value, dict):
+        kept = {name: without_empties(member) for name, member in value.items()}
+        return {name: member for name, member in kept.items() if not _empty(member)}
+    if isinstance(value, list | tuple):
+        return [item for item in map(without_empties, value) if not _empty(item)]
+    return value
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | dict | list) and not value)

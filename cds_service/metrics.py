@@ -1,0 +1,82 @@
+"""Prometheus metrics, in a registry of the application's own.
+
+Labels hold route templates, service ids and named outcomes only: never a path, a patient or a
+caller. An unknown path is counted under one label, so that a scanner cannot grow the registry.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+# CDS Hooks asks for an answer "on the order of 500 ms": the buckets are densest around that.
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """The counters and histograms of one application; thread-safe."""
+
+    registry: CollectorRegistry
+    requests: Counter
+    seconds: Histogram
+    cards: Counter
+    assessments: Counter
+
+    def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
+        """One answered request; `route` is a template such as `/fhir/RiskAssessment/{id}`."""
+        verb = method if method in METHODS else "other"
+        self.requests.labels(route=route, method=verb, status=str(status)).inc()
+        self.seconds.labels(route=route, method=verb).observe(seconds)
+
+    def count_card(self, *, service: str, kind: str) -> None:
+        """One card shown; `kind` is the card's kind in `cards.py`."""
+        self.cards.labels(service=service, kind=kind).inc()
+
+    def count_assessment(self, *, service: str, outcome: str) -> None:
+        """One call assessed; `outcome` is a name out of `assess.py`'s short list."""
+        self.assessments.labels(service=service, outcome=outcome).inc()
+
+    def text(self) -> bytes:
+        """The registry in Prometheus text format, summed over workers where there are several."""
+        return generate_latest(self._collected())
+
+    def _collected(self) -> CollectorRegistry:
+        # `cds-service serve --workers` sets this before it starts its workers:
+        # https://prometheus.github.io/client_python/multiprocess/
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return self.registry
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
+
+
+def new_metrics() -> Metrics:
+    """Fresh metrics in a registry of their own: two applications in one process do not mix."""
+    registry = CollectorRegistry()
+    return Metrics(
+        registry=registry,
+        requests=Counter(
+            "cds_http_requests",
+            "HTTP requests answered",
+            ["route", "method", "status"],
+            registry=registry,
+        ),
+        seconds=Histogram(
+            "cds_http_request_seconds",
+            "Time from request to answer",
+            ["route", "method"],
+            buckets=SECONDS,
+            registry=registry,
+        ),
+        cards=Counter("cds_cards", "Cards shown", ["service", "kind"], registry=registry),
+        assessments=Counter(
+            "cds_assessments", "Calls assessed", ["service", "outcome"], registry=registry
+        ),
+    )

@@ -1,0 +1,142 @@
+"""Settings: the only reader of the environment. Every variable begins with `CDS_`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+Profile = Literal["production", "demo"]
+T = TypeVar("T")
+
+
+class SettingsError(Exception):
+    """A variable holds something that it cannot mean. The message names the variable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator may set; the defaults are those of the README table.
+
+    Bytes, milliseconds and counts are plain integers; `public_url` has no trailing slash.
+    """
+
+    profile: Profile = "production"
+    public_url: str = "http://127.0.0.1:8000"
+    database_url: str = "sqlite:///var/cds.db"
+    clients_file: Path | None = None
+    hooks_file: Path = Path("hooks.json")
+    model_dir: Path = Path("model_artifacts")
+    workers: int = 1
+    max_body_bytes: int = 20_000_000
+    max_json_depth: int = 64
+    deadline_ms: int = 3000
+    cors_origins: tuple[str, ...] = ()
+    log_level: str = "INFO"
+
+    @property
+    def demo(self) -> bool:
+        """True where calls without a JWT and FHIR servers on loopback are allowed."""
+        return self.profile == "demo"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Settings from `environ`; raises SettingsError naming the first variable that is wrong.
+
+        An empty variable counts as unset: that is how compose files and shells leave one out.
+        """
+        given: dict[str, Any] = {
+            name: _read(variable, environ[variable], parse)
+            for name, (variable, parse) in _VARIABLES.items()
+            if environ.get(variable, "").strip()
+        }
+        return cls(**given)
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """`CDS_` variables that nobody reads: most often a spelling mistake worth a warning."""
+    known = {variable for variable, _ in _VARIABLES.values()} | {_DATA_DIR}
+    return sorted(name for name in environ if name.startswith("CDS_") and name not in known)
+
+
+# Read by the tests and the training commands, which find public data sets by it.
+_DATA_DIR = "CDS_DATA_DIR"
+
+
+def _read(variable: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text.strip())
+    except ValueError as fault:
+        raise SettingsError(f"{variable}={text!r}: {fault}") from fault
+
+
+def _profile(text: str) -> Profile:
+    match text.lower():
+        case "production":
+            return "production"
+        case "demo":
+            return "demo"
+    raise ValueError("must be 'production' or 'demo'")
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an absolute http or https URL")
+    if parts.query or parts.fragment or parts.username:
+        raise ValueError("must have no query, fragment or user name")
+    return text.rstrip("/")
+
+
+def _count(lowest: int, highest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not lowest <= int(text) <= highest:
+            raise ValueError(f"must be a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("must be DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return text.upper()
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        # RFC 6454: an origin is scheme, host and port; a path in it would never match.
+        if origin != "*" and (not parts.scheme or not parts.hostname or parts.path):
+            raise ValueError("must be a comma-separated list of origins such as https://ehr.org")
+    return origins
+
+
+def _database_url(text: str) -> str:
+    if "://" not in text:
+        raise ValueError("must be a SQLAlchemy URL such as sqlite:///var/cds.db")
+    return text
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "profile": _profile,
+    "public_url": _url,
+    "database_url": _database_url,
+    "clients_file": Path,
+    "hooks_file": Path,
+    "model_dir": Path,
+    "workers": _count(1, 64),
+    "max_body_bytes": _count(1_000, 1_000_000_000),
+    # Above 500 Python's own recursion limit would be the bound, in someone else's code.
+    "max_json_depth": _count(8, 500),
+    "deadline_ms": _count(50, 60_000),
+    "cors_origins": _origins,
+    "log_level": _log_level,
+}
+_VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
+    field.name: (f"CDS_{field.name.upper()}", _PARSERS[field.name]) for field in fields(Settings)
+}
