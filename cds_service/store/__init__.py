@@ -1,0 +1,27 @@
+"""Durable memory: one call is one transaction, on SQLite and on PostgreSQL alike."""
+
+from cds_service.store.records import (
+    AnsweredCard,
+    AssessmentRecord,
+    AuditEntry,
+    ClaimedMessage,
+    FeedbackItem,
+    IssuedCard,
+    MessageState,
+    MessageStatus,
+    OutboxMessage,
+)
+from cds_service.store.store import Store
+
+__all__ = [
+    "AnsweredCard",
+    "AssessmentRecord",
+    "AuditEntry",
+    "ClaimedMessage",
+    "FeedbackItem",
+    "IssuedCard",
+    "MessageState",
+    "MessageStatus",
+    "OutboxMessage",
+    "Store",
+]

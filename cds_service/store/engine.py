@@ -1,0 +1,96 @@
+"""One engine per database: durable commits, bounded waits, and tables that exist."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from cds_service.store.schema import metadata
+
+# How long a statement waits for another writer before the store counts as unavailable.
+WAIT_SECONDS = 5
+
+# The service's worker threads (anyio's default is 40) may all want a connection at once.
+_POOL: dict[str, Any] = {"pool_size": 16, "max_overflow": 32, "pool_timeout": WAIT_SECONDS}
+
+# Two processes that start together must not both create the tables: the second waits here.
+# The number is arbitrary, and must only be the same in every release.
+_SCHEMA_LOCK = 7_264_310_559
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for `url` whose tables exist. Raises ValueError for a URL that cannot be durable,
+    OSError where the directory of a SQLite file cannot be made, SQLAlchemyError otherwise."""
+    address = sa.make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _open_sqlite(address)
+    if address.get_backend_name() == "postgresql":
+        return _open_postgresql(address)
+    raise ValueError(f"{address.get_backend_name()} is not supported: use sqlite or postgresql")
+
+
+def _open_sqlite(address: sa.URL) -> sa.Engine:
+    in_memory = address.database in (None, "", ":memory:")
+    if in_memory or address.query.get("mode") == "memory":
+        raise ValueError("an SQLite database in memory would lose every record: name a file")
+    if "uri" not in address.query:
+        # The file holds patient data: no one else on the machine needs to look into it.
+        Path(str(address.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    engine = _create(address, connect_args={"timeout": WAIT_SECONDS})
+    sa.event.listen(engine, "connect", _set_pragmas)
+    sa.event.listen(engine, "begin", _begin)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    with engine.execution_options(writes=True).begin() as connection:
+        metadata.create_all(connection)
+    return engine
+
+
+def _open_postgresql(address: sa.URL) -> sa.Engine:
+    limits = (
+        "-c synchronous_commit=on"
+        f" -c lock_timeout={WAIT_SECONDS * 1000} -c statement_timeout={WAIT_SECONDS * 2000}"
+    )
+    if address.drivername == "postgresql":
+        address = address.set(drivername="postgresql+psycopg")
+    options = f"{limits} {address.query.get('options', '')}".strip()
+    engine = _create(
+        address.difference_update_query(["options"]),
+        connect_args={"connect_timeout": WAIT_SECONDS, "options": options},
+        pool_pre_ping=True,
+    )
+    with engine.begin() as connection:
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+        metadata.create_all(connection)
+    return engine
+
+
+def _create(address: sa.URL, **options: Any) -> sa.Engine:
+    return sa.create_engine(
+        address,
+        hide_parameters=True,  # parameters are patient data, and errors are logged
+        json_serializer=partial(json.dumps, allow_nan=False, separators=(",", ":")),
+        **_POOL,
+        **options,
+    )
+
+
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
+    # None: pysqlite opens no transactions of its own, `_begin` does.
+    connection.isolation_level = None
+    # FULL: in WAL mode NORMAL may lose the last commits when power fails.
+    # https://www.sqlite.org/pragma.html#pragma_synchronous
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _begin(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for the lock (SQLITE_BUSY at
+    # once): a writer takes it at its start. https://www.sqlite.org/isolation.html
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

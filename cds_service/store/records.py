@@ -1,0 +1,142 @@
+"""What the store takes and gives: frozen values, every time aware and kept as UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssessmentRecord:
+    """One scored call. `identifier` is the same for the same patient, model version and inputs."""
+
+    id: str
+    identifier: str
+    origin: str
+    patient_id: str
+    encounter_id: str | None
+    service_id: str
+    model: str
+    model_version: str
+    as_of: datetime
+    received_at: datetime
+    hook_instance: str
+    probability: float
+    level: str
+    inputs: dict[str, Any]
+    resource: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedCard:
+    """A card that was given out; `uuid` is what its feedback will name."""
+
+    uuid: str
+    kind: str
+    indicator: str
+    assessment_id: str | None
+    hook_instance: str
+    service_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One call, answered or refused: who asked what about whom, and what came of it."""
+
+    recorded_at: datetime
+    outcome: str
+    status: int
+    client: str | None = None
+    tenant: str | None = None
+    user: str | None = None
+    address: str | None = None
+    patient_id: str | None = None
+    hook_instance: str | None = None
+    service_id: str | None = None
+    model: str | None = None
+    model_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxMessage:
+    """A RiskAssessment promised to a FHIR server. It holds no token: those are never stored."""
+
+    id: str
+    assessment_id: str
+    fhir_base: str
+    client: str | None
+    resource: dict[str, Any]
+
+
+class MessageState(StrEnum):
+    """Where a message is. A claim whose lease has run out counts as ready again."""
+
+    READY = "ready"
+    CLAIMED = "claimed"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedMessage:
+    """A message that one worker holds until `lease_until`; `attempts` counts this claim too."""
+
+    id: str
+    assessment_id: str
+    fhir_base: str
+    client: str | None
+    resource: dict[str, Any]
+    attempts: int
+    claim_id: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageStatus:
+    """A message as an operator sees it."""
+
+    id: str
+    assessment_id: str
+    fhir_base: str
+    client: str | None
+    state: MessageState
+    attempts: int
+    created_at: datetime
+    available_at: datetime
+    lease_until: datetime | None
+    settled_at: datetime | None
+    reason: str | None
+    location: str | None
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackItem:
+    """One item of a CDS Hooks feedback call.
+
+    The same card, outcome and outcome timestamp are the same item, however often they are sent
+    (CDS Hooks 2.0.1, "Feedback": a client may repeat itself).
+    """
+
+    card: str
+    outcome: str
+    outcome_timestamp: datetime
+    service_id: str
+    received_at: datetime
+    client: str | None = None
+    accepted_suggestions: tuple[str, ...] = ()
+    override_reason: dict[str, Any] | None = None
+    user_comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredCard:
+    """Feedback joined to what it answers; the last four are None for a card not issued here."""
+
+    item: FeedbackItem
+    kind: str | None
+    assessment_id: str | None
+    model: str | None
+    model_version: str | None

@@ -1,0 +1,175 @@
+"""Tables, the same on SQLite and PostgreSQL.
+
+Times are text, `2026-01-31T12:00:00.000000Z`: always UTC, always microseconds, so that text order
+is time order, both databases hold the same characters, and no session time zone can shift them.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+# PostgreSQL text cannot hold U+0000, and neither database can hold half a surrogate pair; both
+# arrive in hostile JSON. An audit row must not be lost to them.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Words(sa.TypeDecorator[str]):
+    """Text that came from outside: what the database cannot hold becomes U+FFFD."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+
+
+class UtcTime(sa.TypeDecorator[datetime]):
+    """An aware datetime as UTC text with microseconds. A naive one is refused."""
+
+    impl = sa.String(27)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> str | None:
+        return None if value is None else utc_text(value)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> datetime | None:
+        return None if value is None else datetime.fromisoformat(value)
+
+
+def utc_text(moment: datetime) -> str:
+    """`moment` as it is stored; raises ValueError when it has no time zone."""
+    if moment.tzinfo is None:
+        raise ValueError("a stored time needs a time zone")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _json() -> sa.JSON:
+    return sa.JSON(none_as_null=True)
+
+
+assessment = sa.Table(
+    "assessment",
+    metadata,
+    sa.Column("id", Words, primary_key=True),
+    sa.Column("identifier", Words, nullable=False, unique=True),
+    sa.Column("origin", Words, nullable=False),
+    sa.Column("patient_id", Words, nullable=False),
+    sa.Column("encounter_id", Words),
+    sa.Column("service_id", Words, nullable=False),
+    sa.Column("model", Words, nullable=False),
+    sa.Column("model_version", Words, nullable=False),
+    sa.Column("as_of", UtcTime, nullable=False),
+    sa.Column("received_at", UtcTime, nullable=False),
+    sa.Column("hook_instance", Words, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
+    sa.Column("level", Words, nullable=False),
+    sa.Column("inputs", _json(), nullable=False),
+    sa.Column("resource", _json(), nullable=False),
+    sa.Index("assessment_of_patient", "patient_id", "received_at", "id"),
+    sa.Index("assessment_newest", "received_at", "id"),
+    sa.Index("assessment_of_call", "hook_instance"),
+)
+
+card = sa.Table(
+    "card",
+    metadata,
+    sa.Column("uuid", Words, primary_key=True),
+    sa.Column("kind", Words, nullable=False),
+    sa.Column("indicator", Words, nullable=False),
+    sa.Column("assessment_id", sa.ForeignKey("assessment.id"), index=True),
+    sa.Column("hook_instance", Words, nullable=False),
+    sa.Column("service_id", Words, nullable=False),
+    sa.Column("issued_at", UtcTime, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("recorded_at", UtcTime, nullable=False, index=True),
+    sa.Column("outcome", Words, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("client", Words),
+    sa.Column("tenant", Words),
+    sa.Column("user", Words),
+    sa.Column("address", Words),
+    sa.Column("patient_id", Words, index=True),
+    sa.Column("hook_instance", Words),
+    sa.Column("service_id", Words),
+    sa.Column("model", Words),
+    sa.Column("model_version", Words),
+    sqlite_autoincrement=True,  # a removed last row must not give its number to another
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("id", Words, primary_key=True),
+    sa.Column("assessment_id", sa.ForeignKey("assessment.id"), nullable=False, unique=True),
+    sa.Column("fhir_base", Words, nullable=False),
+    sa.Column("client", Words),
+    sa.Column("resource", _json(), nullable=False),
+    sa.Column(
+        "state",
+        sa.Text,
+        sa.CheckConstraint("state IN ('ready', 'claimed', 'delivered', 'dead')"),
+        nullable=False,
+    ),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("available_at", UtcTime, nullable=False),
+    sa.Column("claim_id", Words),
+    sa.Column("lease_until", UtcTime),
+    sa.Column("settled_at", UtcTime),
+    sa.Column("reason", Words),
+    sa.Column("location", Words),
+    sa.Column("version", Words),
+    sa.Index("outbox_due", "state", "available_at"),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    # No foreign key: feedback may name a card that this store does not hold (any more).
+    sa.Column("card", Words, nullable=False),
+    sa.Column("outcome", Words, nullable=False),
+    sa.Column("outcome_timestamp", UtcTime, nullable=False),
+    sa.Column("service_id", Words, nullable=False),
+    sa.Column("received_at", UtcTime, nullable=False),
+    sa.Column("client", Words),
+    sa.Column("accepted_suggestions", _json(), nullable=False),
+    sa.Column("override_reason", _json()),
+    sa.Column("user_comment", Words),
+    sa.UniqueConstraint("card", "outcome", "outcome_timestamp"),
+)
+
+
+# Append-only is kept by the database itself, not by the absence of an UPDATE in this package.
+def _on_creation(dialect: str, *statements: str) -> None:
+    for statement in statements:
+        ddl: sa.DDL = sa.DDL(statement)  # type: ignore[no-untyped-call]
+        sa.event.listen(audit, "after_create", ddl.execute_if(dialect=dialect))
+
+
+_on_creation(
+    "sqlite",
+    *(
+        f"CREATE TRIGGER audit_refuses_{verb.lower()} BEFORE {verb} ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+        for verb in ("UPDATE", "DELETE")
+    ),
+)
+_on_creation(
+    "postgresql",
+    "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
+    "CREATE TRIGGER audit_refuses_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
+)
