@@ -1,0 +1,34 @@
+"""FHIR JSON to a model's features and back. Standard library only; knows no HTTP and no model."""
+
+from fhir_mapping.concepts import Catalog, ConceptsError, load_catalog
+from fhir_mapping.mapping import CompiledMapping, MappingError, compile_mapping, map_features
+from fhir_mapping.templates import prefetch_templates
+from fhir_mapping.vector import (
+    Absent,
+    AbsentReason,
+    Bound,
+    Effective,
+    FeatureVector,
+    Finding,
+    Present,
+    Source,
+)
+
+__all__ = [
+    "Absent",
+    "AbsentReason",
+    "Bound",
+    "Catalog",
+    "CompiledMapping",
+    "ConceptsError",
+    "Effective",
+    "FeatureVector",
+    "Finding",
+    "MappingError",
+    "Present",
+    "Source",
+    "compile_mapping",
+    "load_catalog",
+    "map_features",
+    "prefetch_templates",
+]

@@ -1,0 +1,145 @@
+"""concepts.toml, read and checked: the clinical policy that a mapping is compiled from."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fhir_mapping.units import Conversion, UnitReader, conversions_to, unit_table
+
+CONCEPTS_FILE = Path(__file__).with_name("concepts.toml")
+
+
+class ConceptsError(ValueError):
+    """concepts.toml contradicts itself; the message names the entry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """scale · Π concept^power: a concept computed where it is not recorded."""
+
+    factors: Mapping[str, int]
+    scale: float
+    look_back_days: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """A clinical quantity. `element` is set for those read from the Patient."""
+
+    id: str
+    title: str
+    unit: str
+    decimals: int
+    plausible: tuple[float, float]
+    loinc: tuple[str, ...]
+    panels: tuple[str, ...]
+    element: str | None
+    reader: UnitReader | None
+    derived: Derived | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingRule:
+    """How a finding is recognised in Conditions and medication requests."""
+
+    id: str
+    title: str
+    persistent: bool
+    max_days: float | None
+    exact: frozenset[tuple[str, str]]
+    prefixes: Mapping[str, frozenset[str]]
+    words: re.Pattern[str] | None
+    not_words: re.Pattern[str] | None
+    medicine_words: re.Pattern[str] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """All concepts and findings, and the spellings of code systems."""
+
+    systems: Mapping[str, tuple[str, ...]]
+    concepts: Mapping[str, Concept]
+    findings: Mapping[str, FindingRule]
+
+
+@cache
+def load_catalog(path: Path = CONCEPTS_FILE) -> Catalog:
+    """Reads and checks a concepts file. Raises ConceptsError."""
+    spec = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        table = unit_table(spec["units"])
+        systems = {name: tuple(urls) for name, urls in spec["systems"].items()}
+        readers = {u.code: u for u in table.by_code.values()}
+        concepts = {
+            id_: _concept(id_, entry, table, readers) for id_, entry in spec["concepts"].items()
+        }
+        findings = {id_: _finding(id_, entry) for id_, entry in spec["findings"].items()}
+    except (KeyError, TypeError, ValueError, re.error) as fault:
+        raise ConceptsError(f"{path.name}: {fault!r}") from fault
+    _check_codes(concepts)
+    return Catalog(systems=systems, concepts=concepts, findings=findings)
+
+
+def _concept(id_: str, entry: Mapping[str, Any], table: Any, units: Mapping[str, Any]) -> Concept:
+    element = entry.get("element")
+    reader = None
+    if element is None:
+        if entry["unit"] not in units:
+            raise ConceptsError(f"concepts.{id_}: unit {entry['unit']!r} is not among the units")
+        conversions: dict[str, Conversion] = conversions_to(
+            units[entry["unit"]],
+            table,
+            molar_mass=entry.get("molar_mass"),
+            special=entry.get("convert", {}),
+        )
+        reader = UnitReader(table=table, conversions=conversions)
+    low, high = entry["plausible"]
+    return Concept(
+        id=id_,
+        title=entry["title"],
+        unit=entry["unit"],
+        decimals=entry["decimals"],
+        plausible=(float(low), float(high)),
+        loinc=tuple(entry.get("loinc", ())),
+        panels=tuple(entry.get("panels", ())),
+        element=element,
+        reader=reader,
+        derived=Derived(**entry["derived"]) if "derived" in entry else None,
+    )
+
+
+_EXACT_SYSTEMS = ("snomed", "rxnorm")
+_PREFIX_SYSTEMS = ("icd10", "icd9", "atc")
+
+
+def _finding(id_: str, entry: Mapping[str, Any]) -> FindingRule:
+    return FindingRule(
+        id=id_,
+        title=entry["title"],
+        persistent=entry["persistent"],
+        max_days=entry.get("max_days"),
+        exact=frozenset((name, code) for name in _EXACT_SYSTEMS for code in entry.get(name, ())),
+        prefixes={name: frozenset(entry.get(name, ())) for name in _PREFIX_SYSTEMS},
+        words=_pattern(entry, "words"),
+        not_words=_pattern(entry, "not_words"),
+        medicine_words=_pattern(entry, "medicine_words"),
+    )
+
+
+def _pattern(entry: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
+    return re.compile(entry[key], re.IGNORECASE) if key in entry else None
+
+
+def _check_codes(concepts: Mapping[str, Concept]) -> None:
+    owner: dict[str, str] = {}
+    for concept in concepts.values():
+        for code in concept.loinc:
+            if owner.setdefault(code, concept.id) != concept.id:
+                raise ConceptsError(f"LOINC {code} means both {owner[code]} and {concept.id}")
+        for ingredient in concept.derived.factors if concept.derived else ():
+            if ingredient not in concepts:
+                raise ConceptsError(f"concepts.{concept.id}: {ingredient} is not a concept")

@@ -1,0 +1,124 @@
+"""Conditions and medication requests: what is known about the patient that a model must respect.
+
+In doubt a finding counts: a figure that is not shown harms less than one that should not be.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from fhir_mapping.codes import code_keys, texts
+from fhir_mapping.concepts import FindingRule
+from fhir_mapping.times import read_datetime, read_period
+from fhir_mapping.vector import Effective
+
+# http://hl7.org/fhir/R4/valueset-condition-ver-status.html; STU3 has the same words as plain codes.
+NOT_HELD = frozenset({"refuted", "entered-in-error"})
+# http://hl7.org/fhir/R4/valueset-condition-clinical.html
+PAST = frozenset({"inactive", "remission", "resolved"})
+NOT_GIVEN = frozenset({"entered-in-error", "cancelled", "draft", "not-taken"})
+MEDICATION_TYPES = frozenset({"MedicationRequest", "MedicationStatement"})
+
+
+def condition_shows(
+    condition: Mapping[str, Any], rule: FindingRule, systems: Mapping[str, str], as_of: datetime
+) -> bool:
+    """Whether a Condition of this patient is the finding."""
+    if _status(condition.get("verificationStatus")) & NOT_HELD:
+        return False
+    if not _names(condition.get("code"), rule, systems):
+        return False
+    return rule.persistent or _is_current(condition, rule, as_of)
+
+
+def medication_shows(
+    request: Mapping[str, Any], rule: FindingRule, systems: Mapping[str, str]
+) -> bool:
+    """Whether a MedicationRequest or MedicationStatement of this patient implies the finding."""
+    if request.get("status") in NOT_GIVEN or request.get("doNotPerform") is True:
+        return False
+    return any(
+        _coded(medicine, rule, systems)
+        or any(rule.medicine_words and rule.medicine_words.search(t) for t in texts(medicine))
+        for medicine in _medicines(request)
+    )
+
+
+def _names(code: Any, rule: FindingRule, systems: Mapping[str, str]) -> bool:
+    return _coded(code, rule, systems) or any(_worded(text, rule) for text in texts(code))
+
+
+def _coded(code: Any, rule: FindingRule, systems: Mapping[str, str]) -> bool:
+    for url, value in code_keys(code):
+        system = systems.get(url, "")
+        if (system, value) in rule.exact:
+            return True
+        # ICD and ATC are hierarchies by prefix; the dot is often left out.
+        plain = value.replace(".", "").upper()
+        if any(plain.startswith(prefix) for prefix in rule.prefixes.get(system, ())):
+            return True
+    return False
+
+
+def _worded(text: str, rule: FindingRule) -> bool:
+    if rule.words is None or not rule.words.search(text):
+        return False
+    return not (rule.not_words and rule.not_words.search(text))
+
+
+def _status(value: Any) -> set[str]:
+    """A status as plain code (STU3) or as CodeableConcept (R4 on)."""
+    if isinstance(value, str):
+        return {value.strip()}
+    return {code for _, code in code_keys(value)} | set(_bare_codes(value))
+
+
+def _bare_codes(value: Any) -> Iterator[str]:
+    """Codes sent without their system: for a status the words are unmistakable."""
+    codings = value.get("coding") if isinstance(value, dict) else None
+    for coding in codings if isinstance(codings, list) else ():
+        if isinstance(coding, dict) and isinstance(coding.get("code"), str):
+            yield coding["code"].strip()
+
+
+def _is_current(condition: Mapping[str, Any], rule: FindingRule, as_of: datetime) -> bool:
+    if _status(condition.get("clinicalStatus")) & PAST or condition.get("abatementBoolean") is True:
+        return False
+    ended = _time(condition, "abatement", as_of)
+    if ended and ended.latest <= as_of:
+        return False
+    began = _time(condition, "onset", as_of) or _recorded(condition, as_of)
+    if began is None or rule.max_days is None:
+        return True
+    return began.latest >= as_of - timedelta(days=rule.max_days)
+
+
+def _time(condition: Mapping[str, Any], element: str, as_of: datetime) -> Effective | None:
+    return read_datetime(condition.get(f"{element}DateTime"), as_of.tzinfo) or read_period(  # type: ignore[arg-type]
+        condition.get(f"{element}Period"),
+        as_of.tzinfo,  # type: ignore[arg-type]
+    )
+
+
+def _recorded(condition: Mapping[str, Any], as_of: datetime) -> Effective | None:
+    """recordedDate, in STU3 assertedDate."""
+    text = condition.get("recordedDate", condition.get("assertedDate"))
+    return read_datetime(text, as_of.tzinfo)  # type: ignore[arg-type]
+
+
+def _medicines(request: Mapping[str, Any]) -> Iterator[Any]:
+    """medicationCodeableConcept (to R4B), medication.concept (R5), or a contained Medication."""
+    yield request.get("medicationCodeableConcept")
+    medication = request.get("medication")
+    reference = request.get("medicationReference")
+    if isinstance(medication, dict):
+        yield medication.get("concept")
+        reference = medication.get("reference", reference)
+    # A display on the reference is all that some servers send.
+    if isinstance(reference, dict) and isinstance(reference.get("display"), str):
+        yield {"text": reference["display"]}
+    target = reference.get("reference") if isinstance(reference, dict) else None
+    contained = request.get("contained")
+    for resource in contained if isinstance(contained, list) else ():
+        if isinstance(resource, dict) and target == f"#{resource.get('id')}":
+            yield resource.get("code")
