@@ -1,7 +1,7 @@
 """FHIR JSON to a model's features and back. Standard library only; knows no HTTP and no model."""
 
 from fhir_mapping.concepts import Catalog, ConceptsError, load_catalog
-from fhir_mapping.mapping import CompiledMapping, MappingError, compile_mapping, map_features
+from fhir_mapping.mapping import CompiledMapping, MappingError, compile_mapping
 from fhir_mapping.templates import prefetch_templates
 from fhir_mapping.vector import (
     Absent,
@@ -13,6 +13,7 @@ from fhir_mapping.vector import (
     Present,
     Source,
 )
+from fhir_mapping.walk import map_features
 
 __all__ = [
     "Absent",

@@ -1,4 +1,4 @@
-"""Codes are matched whole: system and code. The spellings of a system are data, in concepts.toml."""
+"""Codes are matched whole: system and code. The spellings of systems are data."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

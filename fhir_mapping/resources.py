@@ -17,7 +17,6 @@ from fhir_mapping.vector import AbsentReason
 # http://hl7.org/fhir/R4/valueset-observation-status.html. Not `preliminary`: it may still change,
 # and nobody would tell us.
 USABLE_STATUS = frozenset({"final", "amended", "corrected"})
-COMPARATORS = frozenset({"<", "<=", ">=", ">", "ad"})
 _UUID = re.compile(r"urn:uuid:([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 _REFERENCE = re.compile(
     r"(?:(https?://.+)/)?([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?"
@@ -43,10 +42,10 @@ class Reading:
 
 
 def whose(resource: Mapping[str, Any], *, patient_id: str, fhir_base: str | None) -> Subject:
-    """Compares `subject` with the patient in context, by type and id, and by server if it is named.
+    """Compares `subject` with the patient in context: type, id, and the server where it is named.
 
-    An absolute reference is this patient's only on the server that the request names: the same id on
-    another server is another patient. http://hl7.org/fhir/R4/references.html#literal
+    An absolute reference is this patient's only on the server that the request names: the same id
+    on another server is another patient. http://hl7.org/fhir/R4/references.html#literal
     """
     subject = resource.get("subject")
     reference = subject.get("reference") if isinstance(subject, dict) else None
@@ -114,6 +113,6 @@ def read_quantity(
 
 
 def _comparator(quantity: Mapping[str, Any]) -> str | None:
-    """The comparator; one that we do not know is kept, and so makes the value a bound, not exact."""
+    """The comparator; an unknown one is kept, and so makes the value a bound, not exact."""
     comparator = quantity.get("comparator")
     return None if comparator in (None, "") else str(comparator)

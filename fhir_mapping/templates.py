@@ -31,7 +31,7 @@ def _has_medicines(prefixes: object) -> bool:
 
 def _codes(mapping: CompiledMapping) -> list[str]:
     catalog: Catalog = mapping.catalog
-    read = {concept for concept in mapping.concept_of.values()}
+    read = set(mapping.concept_of.values())
     own = [code for id_, c in catalog.concepts.items() if id_ in read for code in c.loinc]
     panels = [code for id_, c in catalog.concepts.items() if id_ in read for code in c.panels]
     return list(dict.fromkeys([*own, *panels]))

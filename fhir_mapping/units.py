@@ -132,7 +132,7 @@ def conversions_to(
     """From each convertible unit's code to the canonical unit.
 
     Same dimension: by the ratio of factors. Mass and molar concentration: by the molar mass in
-    g/mol (1 mmol/L = molar mass in mg/L = molar mass / 10 in mg/dL, the base of mass concentration).
+    g/mol (1 mmol/L = molar mass in mg/L = molar mass / 10 in mg/dL, that dimension's base unit).
     `special` holds the affine ones, such as IFCC to NGSP.
     """
     found: dict[str, Conversion] = {}

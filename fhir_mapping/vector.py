@@ -1,4 +1,4 @@
-"""What a mapping returns: for each feature a value with its source, or an absence with its reason."""
+"""What a mapping returns: per feature a value with its source, or an absence with its reason."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
