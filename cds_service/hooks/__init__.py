@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cds_service.hooks.definition import HooksFileError, ServiceDefinition, read_hooks_file
-from cds_service.hooks.feedback import FeedbackItem, parse_feedback
+from cds_service.hooks.feedback import CardFeedback, parse_feedback
 from cds_service.hooks.request import (
     FhirAuthorization,
     HookRequest,
@@ -13,7 +13,7 @@ from cds_service.hooks.request import (
 from cds_service.hooks.response import hook_response
 
 __all__ = [
-    "FeedbackItem",
+    "CardFeedback",
     "FhirAuthorization",
     "HookRequest",
     "HooksFileError",

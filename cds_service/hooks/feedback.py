@@ -68,7 +68,7 @@ class AcceptedSuggestion(_Wire):
     id: Uuid
 
 
-class FeedbackItem(_Wire):
+class CardFeedback(_Wire):
     """What became of one card; `outcome_timestamp` is in UTC whatever offset was sent."""
 
     card: Uuid
@@ -86,10 +86,10 @@ class FeedbackItem(_Wire):
 
 
 class _Feedback(_Wire):
-    feedback: Annotated[tuple[FeedbackItem, ...], Field(max_length=MOST_ITEMS)]
+    feedback: Annotated[tuple[CardFeedback, ...], Field(max_length=MOST_ITEMS)]
 
 
-def parse_feedback(body: dict[str, Any]) -> tuple[FeedbackItem, ...]:
+def parse_feedback(body: dict[str, Any]) -> tuple[CardFeedback, ...]:
     """The items in `body`, every one valid; raises BadRequest, so that none is stored by halves."""
     try:
         return _Feedback.model_validate(body).feedback
