@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from cds_service.store.schema import metadata
 
 # How long a statement waits for another writer before the store counts as unavailable.
 WAIT_SECONDS = 5
+
+# A transaction that reads first and writes later cannot wait for SQLite's lock (SQLITE_BUSY at
+# once): a writer takes it at its start. https://www.sqlite.org/isolation.html
+WRITES: dict[str, Any] = {"begin": "BEGIN IMMEDIATE"}
 
 # The service's worker threads (anyio's default is 40) may all want a connection at once.
 _POOL: dict[str, Any] = {"pool_size": 16, "max_overflow": 32, "pool_timeout": WAIT_SECONDS}
@@ -44,9 +50,8 @@ def _open_sqlite(address: sa.URL) -> sa.Engine:
     engine = _create(address, connect_args={"timeout": WAIT_SECONDS})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-    with engine.execution_options(writes=True).begin() as connection:
+    _use_write_ahead_log(engine)
+    with engine.execution_options(**WRITES).begin() as connection:
         metadata.create_all(connection)
     return engine
 
@@ -89,8 +94,23 @@ def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
+def _use_write_ahead_log(engine: sa.Engine) -> None:
+    """Once per file: readers no longer wait for the writer."""
+    with engine.execution_options(begin=None).connect() as connection:
+        # The change of mode does not wait for the lock as statements do: two services that start
+        # side by side on a new file need another try. https://www.sqlite.org/wal.html
+        for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, None):
+            try:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            except exc.OperationalError as fault:
+                if pause is None or "locked" not in str(fault):
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+
 def _begin(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock (SQLITE_BUSY at
-    # once): a writer takes it at its start. https://www.sqlite.org/isolation.html
-    writes = connection.get_execution_options().get("writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    statement = connection.get_execution_options().get("begin", "BEGIN")
+    if statement is not None:
+        connection.exec_driver_sql(statement)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.errors import StoreUnavailable
 from cds_service.store import schema
-from cds_service.store.engine import WAIT_SECONDS, open_engine
+from cds_service.store.engine import WAIT_SECONDS, WRITES, open_engine
 from cds_service.store.records import (
     AnsweredCard,
     AssessmentRecord,
@@ -45,7 +45,7 @@ class Store:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._writer = engine.execution_options(writes=True)
+        self._writer = engine.execution_options(**WRITES)
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
         # SQLite has one writer at a time and lets the others poll; within a process a queue is
         # fairer and faster. Other processes still meet at the file's own lock.
