@@ -105,7 +105,7 @@ class Store:
         insertion = self._insert(schema.assessment).values(_row(assessment))
         # Two equal calls side by side: the second waits for the first to commit, then finds it.
         unique = insertion.on_conflict_do_nothing(index_elements=["identifier"])
-        if connection.execute(unique).rowcount == 0:
+        if not connection.execute(unique.returning(schema.assessment.c.id)).all():
             known = schema.assessment.c.identifier == assessment.identifier
             return _assessment(connection.execute(sa.select(schema.assessment).where(known)).one())
         if message is not None:
@@ -132,7 +132,9 @@ class Store:
         columns = schema.assessment.c
         wanted = [(columns.patient_id, patient), (columns.identifier, identifier)]
         wanted.append((columns.origin, origin))
-        matches = sa.and_(sa.true(), *(column == value for column, value in wanted if value))
+        matches = sa.and_(
+            sa.true(), *(column == value for column, value in wanted if value is not None)
+        )
         page = (
             sa.select(schema.assessment)
             .where(matches)
@@ -165,9 +167,8 @@ class Store:
         row = _row(item) | {"accepted_suggestions": list(item.accepted_suggestions)}
         same_item = ["card", "outcome", "outcome_timestamp"]
         insertion = self._insert(schema.feedback).values(row)
-        return connection.execute(
-            insertion.on_conflict_do_nothing(index_elements=same_item)
-        ).rowcount
+        unique = insertion.on_conflict_do_nothing(index_elements=same_item)
+        return len(connection.execute(unique.returning(schema.feedback.c.id)).all())
 
     def feedback(self, *, count: int, card: str | None = None) -> list[AnsweredCard]:
         """The latest feedback (on one card), newest first, with the model version it answers."""
@@ -278,9 +279,9 @@ class Store:
     def depth(self) -> dict[MessageState, int]:
         """How many messages are in each state."""
         states = schema.outbox.c.state
-        query = sa.select(states, sa.func.count()).group_by(states)
+        query = sa.select(states, sa.func.count().label("number")).group_by(states)
         with self._reading() as connection:
-            counted: dict[str, int] = dict(connection.execute(query).tuples().all())
+            counted = {row.state: row.number for row in connection.execute(query)}
         return {state: counted.get(state.value, 0) for state in MessageState}
 
     # Transactions ----------------------------------------------------------------------------

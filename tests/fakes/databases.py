@@ -1,0 +1,51 @@
+"""Real databases for tests: a PostgreSQL cluster of their own, where the binaries are installed."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+POSTGRESQL_MISSING = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
+
+
+def postgresql_binaries() -> Path | None:
+    """The directory of initdb and pg_ctl: on the PATH, else the newest where Debian puts them."""
+    on_path = shutil.which("pg_ctl")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
+    found = [Path(on_path).resolve()] if on_path else debian
+    return found[0].parent if found else None
+
+
+@contextmanager
+def postgresql_cluster() -> Iterator[str]:
+    """A running cluster that listens on a socket in its own directory only; yields its URL."""
+    binaries = postgresql_binaries()
+    assert binaries is not None, POSTGRESQL_MISSING
+    # Not pytest's tmp_path: the server may not run as root, and a socket's path must be short.
+    home = Path(tempfile.mkdtemp(prefix="pg-"))
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        account = pwd.getpwnam(user)
+        os.chown(home, account.pw_uid, account.pw_gid)
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(binaries / program), "-D", str(home / "data"), *arguments]
+        log = (home / "log").open("a")
+        with log:
+            subprocess.run(command, check=True, user=user, cwd=home, stdout=log, stderr=log)
+
+    try:
+        run("initdb", "--username=cds", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        run("pg_ctl", "start", "--wait", "-o", f"-k {home} -c listen_addresses='' -F")
+        try:
+            yield f"postgresql://cds@/postgres?host={home}"
+        finally:
+            run("pg_ctl", "stop", "--mode=immediate")
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

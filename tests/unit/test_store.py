@@ -1,0 +1,514 @@
+"""The same facts on SQLite files and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from cds_service.errors import StoreUnavailable
+from cds_service.store import AssessmentRecord, MessageState, Store
+from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
+from tests.fakes.records import (
+    NOON,
+    a_card,
+    a_feedback_item,
+    a_message,
+    an_assessment,
+    an_audit_entry,
+    an_id,
+)
+
+LEASE = timedelta(minutes=1)
+POSTGRESQL = pytest.param(
+    "postgresql",
+    marks=[
+        pytest.mark.skipif(postgresql_binaries() is None, reason=POSTGRESQL_MISSING),
+        pytest.mark.xdist_group("postgresql"),
+    ],
+)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    with postgresql_cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", POSTGRESQL])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/var/cds.db"
+    cluster = sa.make_url(request.getfixturevalue("cluster")).set(drivername="postgresql+psycopg")
+    database = f"t{an_id().replace('-', '')}"
+    engine = sa.create_engine(cluster, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {database}")
+    engine.dispose()
+    return cluster.set(drivername="postgresql", database=database).render_as_string()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    store = Store.open(url)
+    yield store
+    store.close()
+
+
+def keep(store: Store, assessment: AssessmentRecord | None = None, **audit: Any) -> str:
+    """Store one call with a card and a message; the card's uuid."""
+    assessment = assessment or an_assessment()
+    card = a_card(assessment)
+    store.record(assessment, [card], an_audit_entry(**audit), a_message(assessment))
+    return card.uuid
+
+
+def rows(store: Store, table: str) -> int:
+    with store._engine.connect() as connection:
+        return connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()  # noqa: S608
+
+
+def everything(store: Store) -> dict[str, int]:
+    return {name: rows(store, name) for name in ("assessment", "card", "audit", "outbox")}
+
+
+# The call ------------------------------------------------------------------------------------
+
+
+def test_an_assessment_comes_back_bit_for_bit(store: Store) -> None:
+    assessment = an_assessment(as_of=NOON.replace(microsecond=1), inputs={"x": 0.1 + 0.2, "n": {}})
+    assert store.record(assessment, [], an_audit_entry(), None) == assessment
+    assert store.risk_assessment(assessment.id) == assessment
+
+
+def test_an_unknown_id_is_none(store: Store) -> None:
+    assert store.risk_assessment("nobody") is None
+
+
+def test_a_repeat_gives_the_stored_assessment_and_sends_nothing_new(store: Store) -> None:
+    first = an_assessment()
+    keep(store, first)
+    again = an_assessment(identifier=first.identifier, probability=0.9)
+    stored = store.record(again, [a_card(again)], an_audit_entry(), a_message(again))
+    assert stored == first
+    assert everything(store) == {"assessment": 1, "card": 2, "audit": 2, "outbox": 1}
+
+
+def test_feedback_on_a_repeats_card_still_finds_the_model_version(store: Store) -> None:
+    first = an_assessment()
+    keep(store, first)
+    again = an_assessment(identifier=first.identifier)
+    card = a_card(again)
+    store.record(again, [card], an_audit_entry(), None)
+    store.add_feedback([a_feedback_item(card.uuid)], an_audit_entry())
+    assert store.feedback(count=1)[0].assessment_id == first.id
+
+
+def test_equal_calls_side_by_side_store_one_assessment_and_one_message(store: Store) -> None:
+    equal = [an_assessment(identifier="same") for _ in range(24)]
+
+    def call(assessment: AssessmentRecord) -> str:
+        stored = store.record(
+            assessment, [a_card(assessment)], an_audit_entry(), a_message(assessment)
+        )
+        assert stored is not None
+        return stored.id
+
+    with ThreadPoolExecutor(8) as threads:
+        ids = set(threads.map(call, equal))
+    assert len(ids) == 1
+    assert everything(store) == {"assessment": 1, "card": 24, "audit": 24, "outbox": 1}
+
+
+def test_a_refused_call_leaves_only_its_audit_row(store: Store) -> None:
+    refused = an_audit_entry(outcome="bad-request", status=400, user="Practitioner/1")
+    assert store.record(None, [], refused, None) is None
+    assert store.audit_trail(count=9) == [refused]
+
+
+def test_a_message_without_its_assessment_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="belongs to"):
+        store.record(None, [], an_audit_entry(), a_message(an_assessment()))
+
+
+def test_text_that_no_database_can_hold_does_not_cost_the_audit_row(store: Store) -> None:
+    store.record(None, [], an_audit_entry(user="a\x00b\ud800"), None)
+    assert store.audit_trail(count=1)[0].user == "a\ufffdb\ufffd"
+
+
+def test_a_time_without_a_zone_is_refused(store: Store) -> None:
+    with pytest.raises(sa.exc.StatementError, match="needs a time zone"):
+        store.record(None, [], an_audit_entry(recorded_at=datetime(2026, 1, 1)), None)  # noqa: DTZ001
+
+
+def test_times_are_kept_as_utc(store: Store) -> None:
+    east = datetime(2026, 1, 1, 1, 30, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+    store.record(None, [], an_audit_entry(recorded_at=east), None)
+    assert store.audit_trail(count=1)[0].recorded_at.isoformat() == "2025-12-31T20:00:00+00:00"
+
+
+def test_a_number_that_json_does_not_have_is_refused(store: Store) -> None:
+    with pytest.raises((sa.exc.StatementError, ValueError)):
+        store.record(an_assessment(inputs={"x": float("nan")}), [], an_audit_entry(), None)
+    assert rows(store, "audit") == 0
+
+
+def test_the_audit_table_refuses_changes_and_removals(store: Store) -> None:
+    store.record(None, [], an_audit_entry(), None)
+    for change in ("UPDATE audit SET status = 500", "DELETE FROM audit"):
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"), store._engine.begin() as it:
+            it.exec_driver_sql(change)
+    assert [entry.status for entry in store.audit_trail(count=9)] == [200]
+
+
+# Search --------------------------------------------------------------------------------------
+
+
+def test_search_pages_newest_first_without_a_gap_or_a_repeat(store: Store) -> None:
+    # Two of each minute: the order must be stable among equals too.
+    kept = [an_assessment(received_at=NOON + timedelta(minutes=n // 2)) for n in range(6)]
+    for assessment in kept:
+        store.record(assessment, [], an_audit_entry(), None)
+    pages = [store.search(patient="p1", count=4, offset=offset) for offset in (0, 4, 8)]
+    assert [total for total, _ in pages] == [6, 6, 6]
+    found = [assessment for _, page in pages for assessment in page]
+    assert {assessment.id for assessment in found} == {assessment.id for assessment in kept}
+    minutes = [assessment.received_at for assessment in found]
+    assert minutes == sorted(minutes, reverse=True)
+
+
+def test_search_restricts_by_what_is_given(store: Store) -> None:
+    here = an_assessment()
+    for assessment in (here, an_assessment(origin="elsewhere"), an_assessment(patient_id="p2")):
+        store.record(assessment, [], an_audit_entry(), None)
+    assert store.search(count=9)[0] == 3
+    assert store.search(patient="p1", count=9)[0] == 2
+    assert store.search(patient="p1", origin=here.origin, count=9) == (1, [here])
+    assert store.search(identifier=here.identifier, count=9) == (1, [here])
+    assert store.search(patient="p3", count=9) == (0, [])
+
+
+def test_an_empty_value_matches_nothing_rather_than_everything(store: Store) -> None:
+    keep(store)
+    assert store.search(patient="", count=9) == (0, [])
+    assert store.search(origin="", count=9) == (0, [])
+
+
+# Feedback ------------------------------------------------------------------------------------
+
+
+def test_the_same_feedback_item_is_stored_once(store: Store) -> None:
+    item = a_feedback_item(keep(store))
+    assert store.add_feedback([item, item], an_audit_entry()) == 1
+    assert store.add_feedback([item], an_audit_entry()) == 0
+    later = a_feedback_item(item.card, outcome_timestamp=NOON + timedelta(seconds=1))
+    assert store.add_feedback([item, later], an_audit_entry()) == 1
+    assert rows(store, "audit") == 4
+
+
+def test_feedback_is_joined_to_the_model_version_it_answers(store: Store) -> None:
+    reason = {"code": "patient-refuses", "system": "urn:x"}
+    item = a_feedback_item(
+        keep(store, an_assessment(model_version="1.2.3")),
+        outcome="overridden",
+        accepted_suggestions=(),
+        override_reason=reason,
+        user_comment="seen\x00",
+    )
+    store.add_feedback([item], an_audit_entry())
+    (answered,) = store.feedback(count=9, card=item.card)
+    assert (answered.kind, answered.model_version) == ("risk", "1.2.3")
+    assert answered.item.override_reason == reason
+    assert answered.item.user_comment == "seen\ufffd"
+
+
+def test_feedback_on_a_card_of_unknown_origin_is_kept(store: Store) -> None:
+    item = a_feedback_item(an_id())
+    store.add_feedback([item], an_audit_entry())
+    (answered,) = store.feedback(count=9)
+    assert answered.item == item
+    assert answered.model is None
+
+
+# Outbox --------------------------------------------------------------------------------------
+
+
+def claim(store: Store, now: datetime = NOON, *, count: int = 10, claim_id: str = "w1") -> Any:
+    return store.claim(now=now, lease=LEASE, count=count, claim_id=claim_id)
+
+
+def test_a_claimed_message_is_no_one_elses_until_its_lease_ends(store: Store) -> None:
+    keep(store)
+    (held,) = claim(store)
+    assert (held.attempts, held.lease_until) == (1, NOON + LEASE)
+    assert claim(store, NOON + LEASE - timedelta(microseconds=1), claim_id="w2") == []
+    (taken_over,) = claim(store, NOON + LEASE, claim_id="w2")
+    assert taken_over.attempts == 2
+    assert not store.settle(held, location="x", version=None, settled_at=NOON)
+    assert not store.park(held, reason="x", settled_at=NOON)
+    assert store.settle(taken_over, location="RiskAssessment/1", version="1", settled_at=NOON)
+    (status,) = store.messages(count=9)
+    assert (status.state, status.location) == (MessageState.DELIVERED, "RiskAssessment/1")
+
+
+def test_the_same_worker_cannot_settle_with_an_older_claim(store: Store) -> None:
+    keep(store)
+    (older,) = claim(store, claim_id="w1-1")
+    (newer,) = claim(store, NOON + LEASE, claim_id="w1-2")
+    assert not store.reschedule(older, available_at=NOON, reason="x")
+    assert store.reschedule(newer, available_at=NOON, reason="HTTP 500")
+
+
+def test_a_rescheduled_message_waits_and_a_dead_one_stays(store: Store) -> None:
+    keep(store)
+    (held,) = claim(store)
+    store.reschedule(held, available_at=NOON + timedelta(hours=1), reason="HTTP 500")
+    assert claim(store, NOON + timedelta(minutes=59)) == []
+    (held,) = claim(store, NOON + timedelta(hours=1))
+    assert held.attempts == 2
+    store.park(held, reason="HTTP 422", settled_at=NOON)
+    assert claim(store, NOON + timedelta(days=99)) == []
+    (status,) = store.messages(count=9, state=MessageState.DEAD)
+    assert status.reason == "HTTP 422"
+    assert store.depth() == {"ready": 0, "claimed": 0, "delivered": 0, "dead": 1}
+
+
+def test_the_longest_waiting_messages_are_claimed_first(store: Store) -> None:
+    for minute in (3, 1, 2):
+        kept = an_assessment(identifier=str(minute))
+        keep(store, kept, recorded_at=NOON + timedelta(minutes=minute))
+    claimed = claim(store, NOON + timedelta(hours=1), count=2)
+    assert {message.resource["identifier"][0]["value"] for message in claimed} == {"1", "2"}
+
+
+def test_workers_side_by_side_never_hold_the_same_message(store: Store) -> None:
+    for _ in range(40):
+        keep(store)
+
+    def work(name: str) -> list[str]:
+        held: list[str] = []
+        while batch := claim(store, count=3, claim_id=name):
+            held += [message.id for message in batch]
+        return held
+
+    with ThreadPoolExecutor(4) as threads:
+        held = [message for batch in threads.map(work, "abcd") for message in batch]
+    assert len(held) == len(set(held)) == 40
+
+
+# Faults --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("table", ["assessment", "card", "outbox", "audit"])
+def test_an_insert_that_fails_leaves_nothing_of_the_call(store: Store, table: str) -> None:
+    keep(store)
+    before = everything(store)
+
+    @sa.event.listens_for(store._engine, "before_cursor_execute")
+    def fail(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith(f"INSERT INTO {table}"):
+            raise sa.exc.OperationalError(statement, None, Exception("disk full"))
+
+    with pytest.raises(StoreUnavailable):
+        keep(store)
+    sa.event.remove(store._engine, "before_cursor_execute", fail)
+    assert everything(store) == before
+    keep(store)
+
+
+def test_a_commit_that_fails_leaves_nothing_of_the_call(store: Store) -> None:
+    @sa.event.listens_for(store._engine, "commit")
+    def fail(_connection: Any) -> None:
+        raise sa.exc.OperationalError("COMMIT", None, Exception("disk I/O error"))
+
+    with pytest.raises(StoreUnavailable):
+        keep(store)
+    sa.event.remove(store._engine, "commit", fail)
+    assert everything(store) == dict.fromkeys(("assessment", "card", "audit", "outbox"), 0)
+
+
+WRITER = """
+import sys, time
+import sqlalchemy as sa
+from cds_service.store import Store
+from tests.fakes.records import a_card, a_message, an_assessment, an_audit_entry
+
+store = Store.open(sys.argv[1])
+if sys.argv[2] == "hangs":
+    @sa.event.listens_for(store._engine, "before_cursor_execute")
+    def hang(_connection, _cursor, statement, *_):
+        if statement.startswith("INSERT INTO audit"):
+            print("inside", flush=True)
+            time.sleep(60)
+while True:
+    assessment = an_assessment()
+    cards = [a_card(assessment), a_card(assessment)]
+    store.record(assessment, cards, an_audit_entry(), a_message(assessment))
+    print(assessment.id, flush=True)
+"""
+
+
+def kill_a_writer(url: str, manner: str, after: int) -> list[str]:
+    """Start a writing process, read `after` lines, SIGKILL it; what it had said by then."""
+    command = [sys.executable, "-c", WRITER, url, manner]
+    root = Path(__file__).parents[2]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
+    with writer:
+        assert writer.stdout is not None
+        said = [writer.stdout.readline().strip() for _ in range(after)]
+        os.kill(writer.pid, signal.SIGKILL)
+        return said + writer.stdout.read().split()
+
+
+def test_a_writer_killed_in_mid_transaction_leaves_nothing(url: str) -> None:
+    assert kill_a_writer(url, "hangs", after=1) == ["inside"]
+    store = Store.open(url)
+    assert everything(store) == dict.fromkeys(("assessment", "card", "audit", "outbox"), 0)
+    keep(store)
+    store.close()
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_calls_only(url: str) -> None:
+    promised = [
+        assessment for after in (1, 7, 20) for assessment in kill_a_writer(url, "runs", after)
+    ]
+    store = Store.open(url)
+    assert all(store.risk_assessment(assessment) for assessment in promised)
+    count = rows(store, "assessment")
+    assert count >= len(promised)
+    assert everything(store) == {
+        "assessment": count,
+        "card": 2 * count,
+        "audit": count,
+        "outbox": count,
+    }
+    store.close()
+
+
+def test_services_that_start_side_by_side_all_find_their_tables(url: str) -> None:
+    with ThreadPoolExecutor(6) as threads:
+        stores = list(threads.map(Store.open, [url] * 6))
+    for store in stores:
+        keep(store)
+    assert rows(stores[0], "assessment") == 6
+    for store in stores:
+        store.close()
+
+
+# SQLite alone --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "er" / "cds.db"
+
+
+def test_sqlite_commits_are_durable_and_readers_do_not_wait(file: Path) -> None:
+    store = Store.open(f"sqlite:///{file}")
+    with store._engine.connect() as connection:
+        pragmas = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    store.close()
+
+
+def test_the_directory_of_the_file_is_made_for_its_owner_alone(file: Path) -> None:
+    Store.open(f"sqlite:///{file}").close()
+    assert file.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_full_disk_is_store_unavailable_and_passes(file: Path) -> None:
+    store = Store.open(f"sqlite:///{file}")
+
+    def limit(pages: int) -> None:
+        with store._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    limit(1)  # SQLite raises it to what the file already has
+    big = an_assessment(inputs={"x": "y" * 100_000})
+    with pytest.raises(StoreUnavailable):
+        keep(store, big)
+    assert rows(store, "audit") == 0
+    limit(1_000_000)
+    keep(store, big)
+    store.close()
+
+
+def test_a_read_only_database_serves_reads_and_refuses_writes(file: Path) -> None:
+    store = Store.open(f"sqlite:///{file}")
+    assessment = an_assessment()
+    keep(store, assessment)
+    read_only = Store.open(f"sqlite:///file:{file}?mode=ro&uri=true")
+    assert read_only.risk_assessment(assessment.id) == assessment
+    with pytest.raises(StoreUnavailable):
+        keep(read_only)
+    read_only.close()
+    store.close()
+
+
+def test_a_writer_that_holds_the_file_too_long_is_store_unavailable(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds_service.store.engine.WAIT_SECONDS", 0.1)
+    store = Store.open(f"sqlite:///{file}")
+    holder = sqlite3.connect(file)
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable):
+        keep(store)
+    assert store.search(count=1) == (0, [])
+    holder.rollback()
+    holder.close()
+    keep(store)
+    store.close()
+
+
+def test_a_file_that_is_no_database_is_store_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "cds.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreUnavailable):
+        Store.open(f"sqlite:///{tmp_path}/cds.db")
+
+
+def test_a_directory_that_cannot_be_made_is_store_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file in the way")
+    with pytest.raises(StoreUnavailable):
+        Store.open(f"sqlite:///{tmp_path}/var/cds.db")
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://h/d"])
+def test_a_store_that_would_forget_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"memory|not supported"):
+        Store.open(url)
+
+
+def test_a_postgresql_that_does_not_answer_is_store_unavailable() -> None:
+    with pytest.raises(StoreUnavailable):
+        Store.open("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_fault_is_logged_without_what_was_to_be_stored(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.close()
+    with store._engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE audit RENAME TO elsewhere")
+    with pytest.raises((StoreUnavailable, sa.exc.SQLAlchemyError)) as caught:
+        store.record(None, [], an_audit_entry(user="Practitioner/secret"), None)
+    assert "secret" not in str(caught.value)
+    assert "secret" not in capsys.readouterr().out
+
+
+def test_an_open_store_answers_a_ping(store: Store) -> None:
+    store.ping()
+    assert NOON.tzinfo is UTC
