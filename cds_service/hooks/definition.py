@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from cds_service.hooks.faults import expression
 from cds_service.hooks.primitives import FilledText
+from cds_service.hooks.wording import Wording
 
 
 class HooksFileError(Exception):
@@ -25,11 +26,12 @@ class _Entry(BaseModel):
 
 
 class _Serving(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", alias_generator=to_camel)
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
 
     model: FilledText
     model_version: FilledText
     required_prefetch: tuple[FilledText, ...] = ()
+    cards: Wording
 
 
 class _Service(_Entry):
@@ -51,7 +53,7 @@ class _HooksFile(_Entry):
 
 
 class ServiceDefinition(BaseModel):
-    """One service: its public fields, and `serving`, which stays on this side of the wire."""
+    """One service: its public fields, and what serves it, which stays on this side of the wire."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +66,7 @@ class ServiceDefinition(BaseModel):
     required_prefetch: tuple[str, ...]
     model: str
     model_version: str
-    serving: dict[str, Any]
+    wording: Wording
     public: dict[str, Any] = Field(repr=False)
 
     def discovery(self) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _definition(path: Path, entry: _Service) -> ServiceDefinition:
         required_prefetch=entry.serving.required_prefetch,
         model=entry.serving.model,
         model_version=entry.serving.model_version,
-        serving=entry.serving.model_dump(by_alias=True),
+        wording=entry.serving.cards,
         # An empty object must not appear on the wire (CDS Hooks, "Use of JSON").
         public={name: value for name, value in public.items() if value != {}},
     )

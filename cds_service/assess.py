@@ -1,0 +1,237 @@
+"""The use case: a hook request in, cards out, and the assessment on record before they are given.
+
+prefetch complete? → one patient? → features → judgement → cards and RiskAssessment → stored
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from anyio import to_thread
+
+from cds_service import cards, prefetch
+from cds_service.clients import Caller
+from cds_service.complete import complete
+from cds_service.delivery import write_back
+from cds_service.errors import PrefetchUnavailable, ServiceError
+from cds_service.hooks import HookRequest, ServiceDefinition
+from cds_service.inputs import identifier_of, inputs_of
+from cds_service.judgement import Judgement, Scored, judge, outcome_name
+from cds_service.parts import Parts
+from cds_service.store import AssessmentRecord, AuditEntry, IssuedCard
+from fhir_mapping import FeatureVector, map_features
+from fhir_mapping.risk_assessment import (
+    About,
+    ModelIdentity,
+    Prediction,
+    compose_risk_assessment,
+)
+from risk_model import Manifest, RiskEstimate
+
+# Namespace of the ids that are made from an assessment's identifier: the same fact, the same id.
+_ASSESSMENTS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:risk-assessment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookAnswer:
+    """What the EHR gets, and by which name it goes into metrics."""
+
+    cards: list[dict[str, Any]]
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call, with everything that its answer depends on."""
+
+    parts: Parts
+    request: HookRequest
+    definition: ServiceDefinition
+    caller: Caller
+    received_at: datetime
+
+    @property
+    def patient_id(self) -> str:
+        return self.request.context.patient_id
+
+    @property
+    def origin(self) -> str:
+        """Whose patient this is: ids are unique within one EHR only."""
+        if self.caller.client:
+            return self.caller.client.name
+        return (self.request.fhir_server or "").rstrip("/")
+
+
+async def assess(
+    parts: Parts, request: HookRequest, definition: ServiceDefinition, caller: Caller
+) -> HookAnswer:
+    """Raises PrefetchUnavailable (412), BadRequest for another patient's data, StoreUnavailable."""
+    call = Call(
+        parts=parts,
+        request=request,
+        definition=definition,
+        caller=caller,
+        received_at=parts.clock(),
+    )
+    try:
+        states = prefetch.states(definition.prefetch, request)
+        prefetch.check_patient(states, call.patient_id)
+        states = await complete(call, states)
+        if lacking := prefetch.unavailable(states, definition.required_prefetch):
+            raise PrefetchUnavailable(lacking)
+        prefetch.check_patient(states, call.patient_id)
+    except ServiceError as fault:
+        await to_thread.run_sync(_audit_refusal, call, fault)
+        raise
+    answer, record = await to_thread.run_sync(_conclude, call, states)
+    if record:
+        await write_back.inline(parts, call, record)
+    return answer
+
+
+def _conclude(
+    call: Call, states: dict[str, prefetch.KeyState]
+) -> tuple[HookAnswer, AssessmentRecord | None]:
+    """Everything that computes or waits for the database; runs in a worker thread."""
+    loaded = call.parts.model_of(call.definition)
+    vector = map_features(
+        loaded.mapping,
+        prefetch.resources(states),
+        as_of=call.received_at.astimezone(call.parts.settings.time_zone),
+        patient_id=call.patient_id,
+        fhir_base=call.request.fhir_server,
+    )
+    judgement = judge(vector, loaded.model)
+    shown = cards.compose(
+        judgement,
+        vector=vector,
+        manifest=loaded.model.manifest,
+        wording=call.definition.wording,
+        unread=prefetch.unread(states),
+        frame=_frame(call),
+    )
+    record = _record(call, judgement, vector, loaded.model.manifest)
+    outcome = outcome_name(judgement)
+    stored = call.parts.store.record(
+        record,
+        [_issued(call, card, record) for card in shown],
+        _audit_entry(call, outcome, 200),
+        write_back.message(call.parts, call, record) if record else None,
+    )
+    _count(call, shown, outcome)
+    return HookAnswer(cards=[card.body for card in shown], outcome=outcome), stored
+
+
+def _frame(call: Call) -> cards.Frame:
+    return cards.Frame(
+        card_uuid=str(uuid.uuid4()),
+        suggestion_uuid=str(uuid.uuid4()),
+        patient_id=call.patient_id,
+        encounter_id=call.request.context.encounter_id,
+        model_card_url=f"{call.parts.settings.public_url}/model-card",
+    )
+
+
+def _record(
+    call: Call, judgement: Judgement, vector: FeatureVector, manifest: Manifest
+) -> AssessmentRecord | None:
+    """The assessment of a scored call; where there is no figure there is no RiskAssessment."""
+    if not isinstance(judgement, Scored):
+        return None
+    identifier = identifier_of(
+        origin=call.origin,
+        patient_id=call.patient_id,
+        model=manifest.name,
+        version=manifest.version,
+        vector=vector,
+    )
+    about = About(
+        id=str(uuid.uuid5(_ASSESSMENTS, identifier)),
+        identifier=identifier,
+        patient_id=call.patient_id,
+        encounter_id=call.request.context.encounter_id,
+        occurrence=vector.as_of,
+        mitigation=_mitigation(call.definition, judgement.estimate),
+    )
+    return AssessmentRecord(
+        id=about.id,
+        identifier=identifier,
+        origin=call.origin,
+        patient_id=call.patient_id,
+        encounter_id=about.encounter_id,
+        service_id=call.definition.id,
+        model=manifest.name,
+        model_version=manifest.version,
+        as_of=vector.as_of,
+        received_at=call.received_at,
+        hook_instance=call.request.hook_instance,
+        probability=judgement.estimate.probability,
+        level=judgement.estimate.level,
+        inputs=inputs_of(vector),
+        resource=_resource(about, judgement.estimate, vector, manifest),
+    )
+
+
+def _mitigation(definition: ServiceDefinition, estimate: RiskEstimate) -> str | None:
+    text, order = definition.wording.levels.get(estimate.level), definition.wording.order
+    return order.label if text and text.order and order else None
+
+
+def _resource(
+    about: About, estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest
+) -> dict[str, Any]:
+    prediction = Prediction(
+        outcome=manifest.raw["outcome"],
+        probability=estimate.probability,
+        level=estimate.level,
+        relative_risk=estimate.relative_risk,
+        baseline=estimate.baseline,
+        contributions=[(c.feature, c.log_odds) for c in estimate.contributions],
+        rationale=cards.rationale(estimate, vector, manifest),
+    )
+    model = ModelIdentity(name=manifest.name, version=manifest.version, title=manifest.title)
+    return compose_risk_assessment(about, prediction, model, vector)
+
+
+def _issued(call: Call, card: cards.Card, record: AssessmentRecord | None) -> IssuedCard:
+    return IssuedCard(
+        uuid=card.uuid,
+        kind=card.kind,
+        indicator=card.body["indicator"],
+        assessment_id=record.id if record else None,
+        hook_instance=call.request.hook_instance,
+        service_id=call.definition.id,
+    )
+
+
+def _audit_refusal(call: Call, fault: ServiceError) -> None:
+    entry = _audit_entry(call, f"refused:{type(fault).__name__}", fault.status)
+    call.parts.store.record(None, [], entry, None)
+    call.parts.metrics.count_assessment(service=call.definition.id, outcome=entry.outcome)
+
+
+def _audit_entry(call: Call, outcome: str, status: int) -> AuditEntry:
+    client = call.caller.client
+    return AuditEntry(
+        recorded_at=call.received_at,
+        client=client.name if client else None,
+        tenant=call.caller.tenant,
+        user=call.request.context.user_id,
+        address=call.caller.address,
+        patient_id=call.patient_id,
+        hook_instance=call.request.hook_instance,
+        service_id=call.definition.id,
+        model=call.definition.model,
+        model_version=call.definition.model_version,
+        outcome=outcome,
+        status=status,
+    )
+
+
+def _count(call: Call, shown: list[cards.Card], outcome: str) -> None:
+    call.parts.metrics.count_assessment(service=call.definition.id, outcome=outcome)
+    for card in shown:
+        call.parts.metrics.count_card(service=call.definition.id, kind=card.kind)

@@ -1,0 +1,345 @@
+"""Cards: everything that a clinician reads. Pure: a judgement in, CDS Hooks cards out.
+
+The words are in hooks.json; here are the figures that go into them, and how figures are said.
+Placeholders: `{percent}` "12 %", `{frequency}` "about 1 in 8", `{relative}` "3.9", `{level}`,
+`{outcome}`, `{drivers}` and `{gaps}` Markdown lists, `{missing}` names of what is missing,
+`{result}` and `{date}` of a result that settles the question.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from cds_service.hooks.wording import CardText, Coding, Order, Wording
+from cds_service.judgement import InsufficientData, Judgement, Scored, Settled
+from fhir_mapping import Absent, AbsentReason, Effective, FeatureVector, Present
+from risk_model import Manifest, RiskEstimate
+
+# CDS Hooks 2.0.1, "Card Attributes": summary below 140 characters.
+LONGEST_SUMMARY = 139
+STRONGEST = 3
+DAYS_PER_MONTH = 30.4375
+# What begins markup inside a line (https://github.github.com/gfm/#backslash-escapes); texts never
+# stand at the beginning of one.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#!|~&])")
+UNIT_LABELS: Mapping[str, str] = {
+    "mm[Hg]": "mmHg",
+    "kg/m2": "kg/m²",
+    "10*3/uL": "×10³/µL",
+    "/uL": "/µL",
+    "umol/L": "µmol/L",
+    "ug/mL": "µg/mL",
+    "ukat/L": "µkat/L",
+    "[lb_av]": "lb",
+    "[oz_av]": "oz",
+    "[stone_av]": "st",
+    "[in_i]": "in",
+    "[ft_i]": "ft",
+    "a": "years",
+}
+REASONS: Mapping[AbsentReason, str] = {
+    AbsentReason.NOT_RECORDED: "not recorded",
+    AbsentReason.CODE_CONFLICT: "coded as two different tests",
+    AbsentReason.MODIFIED: "carries a qualification that this service does not know",
+    AbsentReason.STATUS: "not final, or entered in error",
+    AbsentReason.OTHER_PATIENT: "belongs to another patient",
+    AbsentReason.SUBJECT_UNCERTAIN: "not certain to be this patient's",
+    AbsentReason.TIME_UNKNOWN: "without a certain date",
+    AbsentReason.FUTURE: "dated in the future",
+    AbsentReason.NO_VALUE: "without a usable value",
+    AbsentReason.COMPARATOR: "known only as above or below a limit",
+    AbsentReason.UNIT_MISSING: "without a unit",
+    AbsentReason.UNIT_UNKNOWN: "in an unknown unit",
+    AbsentReason.UNIT_CONFLICT: "with contradictory units",
+    AbsentReason.IMPLAUSIBLE: "implausible",
+    AbsentReason.TOO_OLD: "too old",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A card as it goes out; `kind` names its place in hooks.json, for metrics and the store."""
+
+    kind: str
+    uuid: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What surrounds a card: ids (made by the caller), the patient, the model card's address."""
+
+    card_uuid: str
+    suggestion_uuid: str
+    patient_id: str
+    encounter_id: str | None
+    model_card_url: str
+
+
+def compose(
+    judgement: Judgement,
+    *,
+    vector: FeatureVector,
+    manifest: Manifest,
+    wording: Wording,
+    unread: Sequence[str],
+    frame: Frame,
+) -> list[Card]:
+    """At most one card. None is an answer too: this service has nothing to say."""
+    match judgement:
+        case Scored(estimate):
+            text = wording.levels.get(estimate.level)
+            kind, values = f"level:{estimate.level}", _scored(estimate, vector, manifest)
+        case Settled(band=band):
+            text, kind, values = wording.settled.get(band), f"settled:{band}", _settled(judgement)
+        case InsufficientData():
+            text, kind = wording.insufficient_data, "insufficient-data"
+            values = _insufficient(judgement, vector, manifest)
+        case _:
+            return []
+    if text is None:
+        return []
+    values["gaps"] = _gaps(vector, manifest, wording, unread)
+    return [Card(kind=kind, uuid=frame.card_uuid, body=_body(text, values, wording, frame))]
+
+
+def drivers(estimate: RiskEstimate, vector: FeatureVector) -> list[tuple[str, float]]:
+    """The measured features that move the estimate most: (name, log-odds), strongest first."""
+    measured = [
+        (c.feature, c.log_odds)
+        for c in estimate.contributions
+        if isinstance(vector.entries[c.feature], Present)
+    ]
+    return sorted(measured, key=lambda share: (-abs(share[1]), share[0]))[:STRONGEST]
+
+
+def rationale(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest) -> str:
+    """The drivers in one line of plain text, for the RiskAssessment."""
+    said = [
+        f"{_described(name, vector, manifest)} ({share:+.2f})"
+        for name, share in drivers(estimate, vector)
+    ]
+    return "Strongest contributions (log-odds): " + "; ".join(said)
+
+
+# ---------------------------------------------------------------------------------- how it is said
+
+
+def percent(probability: float) -> str:
+    """Two significant figures at most: more would claim what no model knows."""
+    share = probability * 100
+    if share < 0.1:
+        return "less than 0.1 %"
+    return f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
+
+
+def frequency(probability: float) -> str:
+    """The natural frequency: people judge "1 in 8" better than "12.5 %"."""
+    if probability < 1 / 1000:
+        return "fewer than 1 in 1000"
+    if probability <= 0.4:
+        return f"about 1 in {round(1 / probability)}"
+    return f"about {min(9, round(probability * 10))} in 10"
+
+
+def number(value: float) -> str:
+    """As a person writes it: no trailing zeros, no exponent."""
+    return f"{value:.4f}".rstrip("0").rstrip(".")
+
+
+def escape(text: str) -> str:
+    """Text as Markdown that shows just this text. Some EHRs render raw HTML in `detail`."""
+    return _MARKUP.sub(r"\\\1", text)
+
+
+def _described(name: str, vector: FeatureVector, manifest: Manifest) -> str:
+    """`Glucose 118 mg/dL, 2026-03-12`, in the unit in which it was recorded."""
+    feature = next(f for f in manifest.features if f.name == name)
+    entry = vector.entries[name]
+    assert isinstance(entry, Present)  # noqa: S101 - drivers are measured features
+    when = _day(entry.sources[0].effective)
+    return f"{feature.title} {_shown(entry, feature.categories)}" + (f", {when}" if when else "")
+
+
+def _shown(entry: Present, categories: Mapping[str, float] | None) -> str:
+    if categories:
+        return next(label for label, value in categories.items() if value == entry.value)
+    source = entry.sources[0]
+    as_recorded = len(entry.sources) == 1 and source.recorded_value is not None
+    if as_recorded and source.recorded_unit != entry.unit:
+        assert source.recorded_value is not None  # noqa: S101
+        return _with_unit(source.recorded_value, source.recorded_unit or "")
+    return _with_unit(entry.value, entry.unit)
+
+
+def _with_unit(value: float, unit: str) -> str:
+    label = UNIT_LABELS.get(unit, unit)
+    return f"{number(value)} {label}".strip()
+
+
+def _day(effective: Effective | None) -> str:
+    """The date alone, in ISO form: it reads the same everywhere."""
+    return effective.text[:10] if effective else ""
+
+
+# --------------------------------------------------------------------------------- what is said
+
+
+def _scored(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest) -> dict[str, str]:
+    lines = [
+        f"- {'↑' if share > 0 else '↓'} {_listed(name, vector, manifest)}"
+        for name, share in drivers(estimate, vector)
+    ]
+    return {
+        "percent": percent(estimate.probability),
+        "frequency": frequency(estimate.probability),
+        "relative": f"{estimate.relative_risk:.1f}",
+        "level": estimate.level,
+        "outcome": escape(manifest.raw["outcome"]["text"]),
+        "drivers": "\n".join(lines),
+    }
+
+
+def _listed(name: str, vector: FeatureVector, manifest: Manifest) -> str:
+    return escape(_described(name, vector, manifest))
+
+
+def _settled(settled: Settled) -> dict[str, str]:
+    result = _with_unit(settled.value, settled.unit)
+    return {
+        "result": escape(f"{settled.comparator} {result}" if settled.comparator else result),
+        "date": escape(_day(settled.source.effective)),
+    }
+
+
+def _insufficient(
+    lacking: InsufficientData, vector: FeatureVector, manifest: Manifest
+) -> dict[str, str]:
+    titles = {feature.name: feature.title for feature in manifest.features}
+    wanted = [titles[name] for name in lacking.missing]
+    wanted += [" or ".join(titles[name] for name in group) for group in lacking.groups]
+    return {"missing": escape(", ".join(wanted))}
+
+
+def _gaps(
+    vector: FeatureVector, manifest: Manifest, wording: Wording, unread: Sequence[str]
+) -> str:
+    """What is missing, old, or could not be read, with the reason."""
+    lines = [*_unread(wording, unread), *_old(vector, manifest), *_absent(vector, manifest)]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _unread(wording: Wording, unread: Sequence[str]) -> Iterator[str]:
+    for key in unread:
+        if key in wording.unread:
+            yield escape(wording.unread[key])
+
+
+def _old(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
+    limits = {f["name"]: f.get("stale_after_days") for f in manifest.raw["features"]}
+    titles = {feature.name: feature.title for feature in manifest.features}
+    for name, entry in vector.entries.items():
+        if not isinstance(entry, Present) or limits[name] is None:
+            continue
+        times = [s.effective.earliest for s in entry.sources if s.effective]
+        age = max((vector.as_of - time for time in times), default=timedelta())
+        if age > timedelta(days=limits[name]):
+            months = round(age / timedelta(days=DAYS_PER_MONTH))
+            yield escape(f"{titles[name]} is {months} months old")
+
+
+def _absent(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
+    """One line for everything that is simply not recorded, one for each thing that is amiss."""
+    titles = {feature.name: feature.title for feature in manifest.features}
+    absences = vector.absences()
+    plain = [titles[n] for n, a in absences.items() if a.reason is AbsentReason.NOT_RECORDED]
+    for name, absent in absences.items():
+        if absent.reason is not AbsentReason.NOT_RECORDED:
+            yield escape(f"{titles[name]}: {_why(absent)}")
+    if plain:
+        yield escape(f"Not recorded: {', '.join(plain)}")
+
+
+def _why(absent: Absent) -> str:
+    when = _day(absent.effective)
+    return REASONS[absent.reason] + (f" ({when})" if when else "")
+
+
+# -------------------------------------------------------------------------------- the card's form
+
+
+def _body(
+    text: CardText, values: Mapping[str, str], wording: Wording, frame: Frame
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "uuid": frame.card_uuid,
+        "summary": _summary(text, values),
+        "detail": _filled(text.detail, values),
+        "indicator": text.indicator,
+        "source": {
+            "label": wording.source.label,
+            "url": frame.model_card_url,
+            "topic": _coding(wording.source.topic),
+        },
+        "overrideReasons": [_coding(reason) for reason in wording.override_reasons],
+        "links": [{"label": wording.link_label, "url": frame.model_card_url, "type": "absolute"}],
+    }
+    if text.order and wording.order:
+        body["suggestions"] = [_suggestion(wording.order, frame)]
+        body["selectionBehavior"] = "at-most-one"
+    return body
+
+
+def _summary(text: CardText, values: Mapping[str, str]) -> str:
+    """Plain text, not Markdown: what was escaped for the detail is put back."""
+    summary = re.sub(r"\\(.)", r"\1", _filled(text.summary, values))
+    return summary if len(summary) <= LONGEST_SUMMARY else summary[: LONGEST_SUMMARY - 1] + "…"
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    """Paragraphs whose placeholders are all empty are left out, heading and all."""
+    kept = [p for p in template.split("\n\n") if not _is_hollow(p, values)]
+    return "\n\n".join(p.format_map(dict(values)) for p in kept)
+
+
+def _is_hollow(paragraph: str, values: Mapping[str, str]) -> bool:
+    names = re.findall(r"{(\w+)}", paragraph)
+    return bool(names) and not any(values.get(name) for name in names)
+
+
+def _coding(coding: Coding) -> dict[str, str]:
+    return {"system": coding.system, "code": coding.code, "display": coding.display}
+
+
+def _suggestion(order: Order, frame: Frame) -> dict[str, Any]:
+    return {
+        "label": order.label,
+        "uuid": frame.suggestion_uuid,
+        "isRecommended": True,
+        "actions": [
+            {
+                "type": "create",
+                "description": order.description,
+                "resource": _service_request(order, frame),
+            }
+        ],
+    }
+
+
+def _service_request(order: Order, frame: Frame) -> dict[str, Any]:
+    """A draft order, the same JSON in R4 and R4B; the EHR completes and signs it."""
+    request: dict[str, Any] = {
+        "resourceType": "ServiceRequest",
+        "status": "draft",
+        "intent": "order",
+        "code": {"coding": [_coding(order.code)], "text": order.label},
+        "subject": {"reference": f"Patient/{frame.patient_id}"},
+        "reasonCode": [{"text": order.reason}],
+    }
+    if frame.encounter_id:
+        request["encounter"] = {"reference": f"Encounter/{frame.encounter_id}"}
+    return request

@@ -1,0 +1,158 @@
+"""Prefetch: which keys are satisfied, null, missing, or an OperationOutcome. Pure.
+
+CDS Hooks 2.0.1, "Prefetch Template": a key that is absent was not attempted and may be read from
+the FHIR server; null means that the client has no such data; an OperationOutcome means that the
+query failed, and asking again would fail again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from cds_service.errors import BadRequest
+from cds_service.hooks import HookRequest
+
+_PATIENT_ID = "{{context.patientId}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Satisfied:
+    """The resources that answer the template. `incomplete`: the server said that some are left
+    out, or gave only the first page."""
+
+    resources: tuple[dict[str, Any], ...]
+    incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Null:
+    """Sent as null: the client has no such data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Not sent, or not what the template asks for: it may be read from the FHIR server."""
+
+    reason: str = "was not sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The client's query ended in an OperationOutcome, or ours in a fault."""
+
+    reason: str = "the EHR's query ended in an OperationOutcome"
+
+
+KeyState = Satisfied | Null | Missing | Failed
+
+
+def states(templates: Mapping[str, str], request: HookRequest) -> dict[str, KeyState]:
+    """The state of every key that the service publishes; keys that it does not are ignored."""
+    sent = request.prefetch or {}
+    return {
+        key: state_of(template, sent[key]) if key in sent else Missing()
+        for key, template in templates.items()
+    }
+
+
+def state_of(template: str, value: Any) -> KeyState:
+    """Judges what was sent, or read, for one template."""
+    if value is None:
+        return Null()
+    kind = value.get("resourceType")
+    if kind == "OperationOutcome":
+        return Failed()
+    if kind == "Bundle":
+        return _of_bundle(template, value)
+    if "?" not in template and kind == _type_of(template):
+        return Satisfied((value,))
+    return Missing("was sent as something else than its template asks for")
+
+
+def _of_bundle(template: str, bundle: Mapping[str, Any]) -> KeyState:
+    entries = list(_resources(bundle))
+    outcomes = [r for r in entries if r.get("resourceType") == "OperationOutcome"]
+    resources = tuple(r for r in entries if r.get("resourceType") == _type_of(template))
+    if "?" not in template:
+        # A read answered by a Bundle of exactly one is unmistakable; of several it is not.
+        return Satisfied(resources) if len(resources) == 1 else Missing("was sent as a Bundle")
+    if outcomes and not resources:
+        return Failed()
+    return Satisfied(resources, incomplete=bool(outcomes) or has_next(bundle))
+
+
+def _resources(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    entries = bundle.get("entry")
+    for entry in entries if isinstance(entries, list) else ():
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(resource, dict):
+            yield resource
+
+
+def has_next(bundle: Mapping[str, Any]) -> bool:
+    links = bundle.get("link")
+    return any(
+        isinstance(link, dict) and link.get("relation") == "next"
+        for link in (links if isinstance(links, list) else ())
+    )
+
+
+def _type_of(template: str) -> str:
+    return template.split("?")[0].split("/")[0]
+
+
+def query_of(template: str, patient_id: str) -> str:
+    """The relative URL that a template stands for."""
+    return template.replace(_PATIENT_ID, quote(patient_id, safe=""))
+
+
+def unavailable(states: Mapping[str, KeyState], required: tuple[str, ...]) -> dict[str, str]:
+    """Required keys that cannot be used, with the reason: what a 412 names.
+
+    An empty search is an answer, and null stands for one; a patient who is null is not.
+    """
+    found: dict[str, str] = {}
+    for key in required:
+        match states[key]:
+            case Missing(reason) | Failed(reason):
+                found[key] = reason
+            case Null() if key == "patient":
+                found[key] = "is null"
+    return found
+
+
+def resources(states: Mapping[str, KeyState]) -> Iterator[dict[str, Any]]:
+    """Everything that was satisfied, one resource after the other."""
+    for state in states.values():
+        if isinstance(state, Satisfied):
+            yield from state.resources
+
+
+def unread(states: Mapping[str, KeyState]) -> tuple[str, ...]:
+    """Keys whose data the answer had to do without, wholly or in part: the card says so."""
+    return tuple(
+        key
+        for key, state in states.items()
+        if isinstance(state, Missing | Failed) or _is_partial(state)
+    )
+
+
+def _is_partial(state: KeyState) -> bool:
+    return isinstance(state, Satisfied) and state.incomplete
+
+
+def check_patient(states: Mapping[str, KeyState], patient_id: str) -> None:
+    """Another patient's resource under `patient` is a mix-up that nobody may score.
+
+    Raises BadRequest. FHIR leaves the id optional, so a Patient without one is taken at its word.
+    """
+    state = states.get("patient")
+    for patient in state.resources if isinstance(state, Satisfied) else ():
+        if patient.get("id") not in (None, patient_id):
+            raise BadRequest(
+                "The prefetched Patient is not the patient in context.",
+                expression="prefetch.patient.id",
+            )
