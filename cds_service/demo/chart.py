@@ -37,11 +37,14 @@ class Coding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Test:
-    """A test that can be ordered or measured: its LOINC code, UCUM unit and reference interval."""
+    """A test that can be ordered or measured: its LOINC code, UCUM unit and reference interval.
+
+    `label` is what the chart calls it; `display` is LOINC's long common name.
+    """
 
     __test__ = False  # pytest collects classes that start with "Test"
 
-    name: str
+    label: str
     loinc: str
     display: str
     unit: str
@@ -146,10 +149,12 @@ def observation(person: Person, result: Result, *, number: int, day: date) -> Re
     """A single-valued Observation with its reference interval and the laboratory's H or L."""
     test = result.test
     codings = result.codings or (Coding(system=LOINC, code=test.loinc, display=test.display),)
-    resource = _observation_head(person, f"{person.id}-{number:02}-{test.name}", test.category)
+    resource = _observation_head(
+        person, f"{person.id}-{number:02}-{_slug(test.label)}", test.category
+    )
     resource |= {
         "status": result.status,
-        "code": {"coding": [coding.resource() for coding in codings], "text": codings[0].display},
+        "code": {"coding": [coding.resource() for coding in codings], "text": test.label},
         "subject": {"reference": f"Patient/{result.subject or person.id}"},
         "effectiveDateTime": _at(day, result.days_ago, hour=8),
         "valueQuantity": _quantity(result.value, test.unit, unit_text=result.unit_text),
@@ -226,6 +231,10 @@ def _observation_head(person: Person, id_: str, category: Category) -> Resource:
         "id": id_,
         "category": [_status("observation-category", category)],
     }
+
+
+def _slug(label: str) -> str:
+    return label.lower().replace(" ", "-")
 
 
 def _loinc(code: str, display: str) -> Resource:

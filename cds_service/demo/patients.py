@@ -55,20 +55,20 @@ def demo_patients(as_of: datetime) -> list[DemoPatient]:
 # Conventional units first, then the molar twins that most of the world's laboratories report.
 
 BMI = Test(
-    name="body-mass-index",
+    label="Body mass index",
     loinc="39156-5",
     display="Body mass index (BMI) [Ratio]",
     unit="kg/m2",
     category="vital-signs",
 )
 WEIGHT = Test(
-    name="weight", loinc="29463-7", display="Body weight", unit="kg", category="vital-signs"
+    label="Weight", loinc="29463-7", display="Body weight", unit="kg", category="vital-signs"
 )
 HEIGHT = Test(
-    name="height", loinc="8302-2", display="Body height", unit="cm", category="vital-signs"
+    label="Height", loinc="8302-2", display="Body height", unit="cm", category="vital-signs"
 )
 GLUCOSE = Test(
-    name="glucose",
+    label="Glucose",
     loinc="2345-7",
     display="Glucose [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
@@ -76,7 +76,7 @@ GLUCOSE = Test(
     high=99,
 )
 GLUCOSE_MOLAR = Test(
-    name="glucose",
+    label="Glucose",
     loinc="14749-6",
     display="Glucose [Moles/volume] in Serum or Plasma",
     unit="mmol/L",
@@ -84,7 +84,7 @@ GLUCOSE_MOLAR = Test(
     high=5.5,
 )
 HBA1C = Test(
-    name="hba1c",
+    label="HbA1c",
     loinc="4548-4",
     display="Hemoglobin A1c/Hemoglobin.total in Blood",
     unit="%",
@@ -92,49 +92,49 @@ HBA1C = Test(
     high=5.6,
 )
 CHOLESTEROL = Test(
-    name="cholesterol",
+    label="Total cholesterol",
     loinc="2093-3",
     display="Cholesterol [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
     high=200,
 )
 CHOLESTEROL_MOLAR = Test(
-    name="cholesterol",
+    label="Total cholesterol",
     loinc="14647-2",
     display="Cholesterol [Moles/volume] in Serum or Plasma",
     unit="mmol/L",
     high=5.2,
 )
 HDL = Test(
-    name="hdl",
+    label="HDL cholesterol",
     loinc="2085-9",
     display="Cholesterol in HDL [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
     low=40,
 )
 HDL_MOLAR = Test(
-    name="hdl",
+    label="HDL cholesterol",
     loinc="14646-4",
     display="Cholesterol in HDL [Moles/volume] in Serum or Plasma",
     unit="mmol/L",
     low=1.03,
 )
 TRIGLYCERIDES = Test(
-    name="triglycerides",
+    label="Triglycerides",
     loinc="2571-8",
     display="Triglyceride [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
     high=150,
 )
 TRIGLYCERIDES_MOLAR = Test(
-    name="triglycerides",
+    label="Triglycerides",
     loinc="14927-8",
     display="Triglyceride [Moles/volume] in Serum or Plasma",
     unit="mmol/L",
     high=1.7,
 )
 CREATININE = Test(
-    name="creatinine",
+    label="Creatinine",
     loinc="2160-0",
     display="Creatinine [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
@@ -142,7 +142,7 @@ CREATININE = Test(
     high=1.2,
 )
 CREATININE_MOLAR = Test(
-    name="creatinine",
+    label="Creatinine",
     loinc="14682-9",
     display="Creatinine [Moles/volume] in Serum or Plasma",
     unit="umol/L",
@@ -150,28 +150,28 @@ CREATININE_MOLAR = Test(
     high=106,
 )
 ALT = Test(
-    name="alt",
+    label="ALT",
     loinc="1742-6",
     display="Alanine aminotransferase [Enzymatic activity/volume] in Serum or Plasma",
     unit="U/L",
     high=40,
 )
 AST = Test(
-    name="ast",
+    label="AST",
     loinc="1920-8",
     display="Aspartate aminotransferase [Enzymatic activity/volume] in Serum or Plasma",
     unit="U/L",
     high=40,
 )
 GGT = Test(
-    name="ggt",
+    label="GGT",
     loinc="2324-2",
     display="Gamma glutamyl transferase [Enzymatic activity/volume] in Serum or Plasma",
     unit="U/L",
     high=55,
 )
 URATE = Test(
-    name="urate",
+    label="Urate",
     loinc="3084-1",
     display="Urate [Mass/volume] in Serum or Plasma",
     unit="mg/dL",
@@ -179,7 +179,7 @@ URATE = Test(
     high=7.0,
 )
 URATE_MOLAR = Test(
-    name="urate",
+    label="Urate",
     loinc="14933-6",
     display="Urate [Moles/volume] in Serum or Plasma",
     unit="umol/L",
@@ -187,7 +187,7 @@ URATE_MOLAR = Test(
     high=416,
 )
 ALBUMIN = Test(
-    name="albumin",
+    label="Albumin",
     loinc="1751-7",
     display="Albumin [Mass/volume] in Serum or Plasma",
     unit="g/dL",
@@ -196,7 +196,7 @@ ALBUMIN = Test(
 )
 # The LOINC code says mass per volume: g/L belongs to it as much as g/dL does.
 ALBUMIN_PER_LITRE = Test(
-    name="albumin",
+    label="Albumin",
     loinc="1751-7",
     display="Albumin [Mass/volume] in Serum or Plasma",
     unit="g/L",
@@ -204,7 +204,7 @@ ALBUMIN_PER_LITRE = Test(
     high=50,
 )
 LEUKOCYTES = Test(
-    name="leukocytes",
+    label="White blood cells",
     loinc="6690-2",
     display="Leukocytes [#/volume] in Blood by Automated count",
     unit="10*3/uL",
@@ -212,7 +212,7 @@ LEUKOCYTES = Test(
     high=11.0,
 )
 LEUKOCYTES_PER_LITRE = Test(
-    name="leukocytes",
+    label="White blood cells",
     loinc="6690-2",
     display="Leukocytes [#/volume] in Blood by Automated count",
     unit="10*9/L",

@@ -153,6 +153,11 @@ def _has_patient(value: str) -> Predicate:
     return matches
 
 
+def _has_id(value: str) -> Predicate:
+    ids = set(value.split(","))
+    return lambda resource: resource.get("id") in ids
+
+
 def _has_code(value: str) -> Predicate:
     """One of the tokens matches one of the codings of the resource itself, not of a component."""
     tokens = _tokens(value)
@@ -215,6 +220,7 @@ _DATE_PREFIXES: dict[str, Callable[[str, str], bool]] = {
 }
 
 _FILTERS: dict[str, Callable[[str], Predicate]] = {
+    "_id": _has_id,
     "patient": _has_patient,
     "subject": _has_patient,
     "code": _has_code,

@@ -1,0 +1,161 @@
+"""MODEL_CARD.md → the page that a clinician or an auditor reads."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from risk_model import Model
+
+CARD = "MODEL_CARD.md"
+PICTURE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/webp"}
+
+_ALIGNMENT = re.compile(r"text-align:(left|center|right)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model's card, rendered once: `html` is a whole page, `json` the manifest.
+
+    `pictures` are the files that the page may show: path in the artifact → path on disk.
+    """
+
+    html: str
+    json: dict[str, Any]
+    pictures: dict[str, Path]
+
+
+def render_model_card(model: Model) -> ModelCard:
+    """The card of a verified model. Only files that the manifest lists are ever read or served."""
+    manifest = model.manifest
+    listed = set(manifest.files)
+    pictures = {
+        name: model.directory / name
+        for name in sorted(listed)
+        if name.startswith("report/") and Path(name).suffix in PICTURE_TYPES
+    }
+    markdown = _read_card(model) if CARD in listed else _card_from_manifest(model)
+    tokens = _tokens(markdown, routes={name: _route(manifest.name, name) for name in pictures})
+    body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+    page = _PAGE.format(
+        title=escape(manifest.title),
+        model=escape(f"{manifest.name} {manifest.version}"),
+        contents=_contents(tokens),
+        body=_scrolling_tables(body),
+    )
+    return ModelCard(html=page, json=dict(manifest.raw), pictures=pictures)
+
+
+# Raw HTML is off, so a card is text whoever wrote it; links keep to the safe schemes.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": False}).enable(
+    ["table", "strikethrough"]
+)
+
+
+def _read_card(model: Model) -> str:
+    return (model.directory / CARD).read_text(encoding="utf-8")
+
+
+def _card_from_manifest(model: Model) -> str:
+    """What can be said of a model that comes without a card: its question, and that it has none."""
+    question = model.manifest.raw.get("question", "")
+    return f"# {model.manifest.title}\n\n{question}\n\nThis model was published without a card.\n"
+
+
+def _tokens(markdown: str, *, routes: Mapping[str, str]) -> list[Token]:
+    """Parsed Markdown, with ids on headings, no inline styles, and pictures at their route."""
+    tokens = _MARKDOWN.parse(markdown)
+    for heading, inline in itertools.pairwise(tokens):
+        if heading.type == "heading_open":
+            heading.attrSet("id", _slug(inline.content))
+    for token in tokens:
+        _style_to_class(token)
+        for child in token.children or ():
+            _route_picture(child, routes)
+    return tokens
+
+
+def _route(model: str, picture: str) -> str:
+    """Relative to /model-card, so that a service behind a path prefix needs no setting."""
+    return f"model-card/files/{quote(picture)}?{urlencode({'model': model})}"
+
+
+def _slug(heading: str) -> str:
+    return "-".join(re.findall(r"\w+", heading.lower()))
+
+
+def _style_to_class(token: Token) -> None:
+    """Table alignment as a class: the page's Content-Security-Policy allows no inline style."""
+    alignment = _ALIGNMENT.fullmatch(str(token.attrGet("style") or ""))
+    if alignment:
+        del token.attrs["style"]
+        token.attrSet("class", f"align-{alignment.group(1)}")
+
+
+def _route_picture(token: Token, routes: Mapping[str, str]) -> None:
+    """A picture of the report is served at a route of its own; any other becomes its alt text."""
+    if token.type != "image":
+        return
+    source = str(token.attrGet("src")).removeprefix("./")
+    if source in routes:
+        token.attrSet("src", routes[source])
+        token.attrSet("loading", "lazy")
+    else:
+        token.type, token.tag = "text", ""
+
+
+def _contents(tokens: Sequence[Token]) -> str:
+    """The second-level headings as a list of links."""
+    items = [
+        f'<li><a href="#{escape(str(heading.attrGet("id")))}">{escape(inline.content)}</a></li>'
+        for heading, inline in itertools.pairwise(tokens)
+        if heading.type == "heading_open" and heading.tag == "h2"
+    ]
+    return "\n".join(items)
+
+
+def _scrolling_tables(html: str) -> str:
+    """A wide table scrolls in its own box; a scrolling box must be reachable by keyboard."""
+    opened = html.replace("<table>", '<div class="table-scroll" tabindex="0"><table>')
+    return opened.replace("</table>", "</table></div>")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Model card: {title}</title>
+<link rel="icon" href="static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="static/page.css">
+<link rel="stylesheet" href="static/model-card.css">
+</head>
+<body class="model-card">
+<a class="skip-link" href="#card">Skip to the card</a>
+<header class="topbar">
+<p class="topbar-title">Model card</p>
+<p class="topbar-note"><code>{model}</code></p>
+</header>
+<div class="card-layout">
+<nav class="card-contents" aria-label="Contents">
+<ol>
+{contents}
+</ol>
+</nav>
+<main id="card" class="prose" tabindex="-1">
+{body}
+</main>
+</div>
+</body>
+</html>
+"""

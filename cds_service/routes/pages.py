@@ -1,0 +1,124 @@
+"""Pages for people: the model card in every profile, the demo EHR and its data in the demo one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse
+
+from cds_service import demo
+from cds_service.demo.patients import demo_patients
+from cds_service.demo.prefetch import UnsupportedQuery, answer_query
+from cds_service.errors import BadRequest, NotFound
+from cds_service.model_card import PICTURE_TYPES, ModelCard, render_model_card
+from cds_service.parts import Parts
+from cds_service.routes.answers import fhir_answer, json_answer
+
+STATIC = Path(demo.__file__).parent / "static"
+SHARED_FILES = {
+    "page.css": "text/css",
+    "model-card.css": "text/css",
+    "icon.svg": "image/svg+xml",
+}
+DEMO_FILES = {
+    "demo.css": "text/css",
+    "demo.js": "text/javascript",
+    "chart.js": "text/javascript",
+    "decision-support.js": "text/javascript",
+    "elements.js": "text/javascript",
+    "ehr.js": "text/javascript",
+    "exchange.js": "text/javascript",
+    "markdown.js": "text/javascript",
+}
+
+# Scripts, styles, pictures and calls from this origin only, and nothing inline: text that reaches
+# a page from a record, a card or a model card cannot become code.
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # A page of an older version with a script of a newer one would be nobody's version.
+    "Cache-Control": "no-cache",
+}
+
+
+def router(parts: Parts) -> APIRouter:
+    """The pages of this profile."""
+    pages = APIRouter(include_in_schema=False)
+    _add_model_card(pages, parts)
+    if parts.settings.demo:
+        _add_demo(pages, parts)
+    _add_static(pages, SHARED_FILES | (DEMO_FILES if parts.settings.demo else {}))
+    return pages
+
+
+def _add_model_card(pages: APIRouter, parts: Parts) -> None:
+    cards = {name: render_model_card(loaded.model) for name, loaded in parts.models.items()}
+    served = [definition.model for definition in parts.services.values()]
+
+    def find(model: str | None) -> ModelCard:
+        name = model or next(iter(served), "")
+        if name not in cards:
+            raise NotFound("There is no model of this name.")
+        return cards[name]
+
+    @pages.get("/model-card")
+    def model_card(request: Request, model: str | None = None) -> Response:
+        card = find(model)
+        headers = PAGE_HEADERS | {"Vary": "Accept"}
+        if wants_json(request.headers.get("accept", "")):
+            answer = json_answer(card.json)
+            answer.headers.update(headers)
+            return answer
+        return HTMLResponse(card.html, headers=headers)
+
+    @pages.get("/model-card/files/{path:path}")
+    def model_card_picture(path: str, model: str | None = None) -> Response:
+        picture = find(model).pictures.get(path)
+        if picture is None:
+            raise NotFound("The model card has no such picture.")
+        return FileResponse(picture, media_type=PICTURE_TYPES[picture.suffix], headers=PAGE_HEADERS)
+
+
+def wants_json(accept: str) -> bool:
+    """Browsers name text/html among many; a client that names JSON and not HTML wants JSON."""
+    return "application/json" in accept and "text/html" not in accept
+
+
+def _add_demo(pages: APIRouter, parts: Parts) -> None:
+    @pages.get("/")
+    def demo_ehr() -> Response:
+        return FileResponse(STATIC / "index.html", media_type="text/html", headers=PAGE_HEADERS)
+
+    @pages.get("/demo/patients")
+    def patient_list() -> Response:
+        people = demo_patients(parts.clock())
+        return json_answer(
+            [{"story": person.story, "patient": person.resources[0]} for person in people]
+        )
+
+    @pages.get("/demo/fhir/{query:path}")
+    def demo_fhir_server(request: Request, query: str) -> Response:
+        resources = [
+            resource for person in demo_patients(parts.clock()) for resource in person.resources
+        ]
+        parameters = f"?{request.url.query}" if request.url.query else ""
+        try:
+            answer = answer_query(query + parameters, resources)
+        except UnsupportedQuery as fault:
+            raise BadRequest(str(fault)) from fault
+        if answer is None:
+            raise NotFound("The demo EHR holds no such resource.")
+        return fhir_answer(answer)
+
+
+def _add_static(pages: APIRouter, files: dict[str, str]) -> None:
+    @pages.get("/static/{name}")
+    def static_file(name: str) -> Response:
+        if name not in files:
+            raise NotFound("There is no such file.")
+        return FileResponse(STATIC / name, media_type=files[name], headers=PAGE_HEADERS)
