@@ -1,0 +1,63 @@
+# The workshop. Needs Python 3.11 or later, make and a C library; everything else is installed
+# into .venv from the hash-locked requirements files.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8000
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := cds_service fhir_mapping risk_model model_training tests benchmarks
+
+.PHONY: help run test check bench setup format lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+run: .venv/.run  ## start the demo on http://$(HOST):$(PORT)
+	CDS_PROFILE=demo CDS_PUBLIC_URL=$${CDS_PUBLIC_URL:-http://$(HOST):$(PORT)} \
+		$(BIN)/cds-service serve --host $(HOST) --port $(PORT)
+
+test: .venv/.dev  ## every test that this machine can run
+	$(BIN)/python -m pytest
+
+check: .venv/.dev  ## formatter, linter, type checker
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+bench: .venv/.dev  ## benchmarks, as ratios to the floor of the same run
+	$(BIN)/python -m benchmarks
+
+setup: .venv/.dev  ## only the .venv
+
+format: .venv/.dev  ## put the code into the formatter's form
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+# `fewest`: one version of each package for every Python, so that a model scores the same on all.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --universal --fork-strategy fewest \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	--no-emit-package cds-service --quiet
+lock: .venv/.dev  ## resolve the requirements files anew
+	$(PIP) install uv
+	$(COMPILE) --extra fast --extra postgresql --extra build --output-file requirements.txt
+	$(COMPILE) --all-extras --output-file requirements-dev.txt
+
+clean:  ## remove .venv and caches; var/ (the demo's store) stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.run: .venv/bin/python requirements.txt pyproject.toml
+	@echo "Installing what the service needs into .venv"
+	$(PIP) install --require-hashes -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/bin/python requirements-dev.txt pyproject.toml
+	@echo "Installing the service and the tools for tests and training into .venv (a minute or two)"
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ .venv/.run
