@@ -104,8 +104,9 @@ class Store:
             return None
         insertion = self._insert(schema.assessment).values(_row(assessment))
         # Two equal calls side by side: the second waits for the first to commit, then finds it.
-        unique = insertion.on_conflict_do_nothing(index_elements=["identifier"])
-        if not connection.execute(unique.returning(schema.assessment.c.id)).all():
+        # No conflict target: an id made from the identifier conflicts on both columns.
+        unique = insertion.on_conflict_do_nothing().returning(schema.assessment.c.id)
+        if not connection.execute(unique).all():
             known = schema.assessment.c.identifier == assessment.identifier
             return _assessment(connection.execute(sa.select(schema.assessment).where(known)).one())
         if message is not None:

@@ -104,6 +104,21 @@ def test_a_repeat_gives_the_stored_assessment_and_sends_nothing_new(store: Store
     assert everything(store) == {"assessment": 1, "card": 2, "audit": 2, "outbox": 1}
 
 
+def test_a_repeat_may_bring_the_id_of_the_stored_one(store: Store) -> None:
+    first = an_assessment()
+    keep(store, first)
+    again = an_assessment(id=first.id, identifier=first.identifier)
+    assert store.record(again, [a_card(again)], an_audit_entry(), a_message(again)) == first
+
+
+def test_one_id_for_two_identifiers_is_a_fault_and_stores_nothing(store: Store) -> None:
+    first = an_assessment()
+    keep(store, first)
+    with pytest.raises(sa.exc.NoResultFound):
+        store.record(an_assessment(id=first.id), [], an_audit_entry(), None)
+    assert rows(store, "audit") == 1
+
+
 def test_feedback_on_a_repeats_card_still_finds_the_model_version(store: Store) -> None:
     first = an_assessment()
     keep(store, first)

@@ -1,0 +1,153 @@
+"""The JWT of a CDS client (CDS Hooks 2.0.1, "Trusting CDS Clients"), checked step by step.
+
+Every refusal raises Unauthenticated with a reason for the log; the wire never says why.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from joserfc import jws
+from joserfc.errors import JoseError
+
+from cds_service.clients.file import Client
+from cds_service.clients.keys import Key
+from cds_service.errors import Forbidden, Unauthenticated
+
+# Best practices: a clock may be off by a little, and a token should live no more than an hour.
+LEEWAY_SECONDS = 60
+LONGEST_LIFETIME_SECONDS = 3600
+LONGEST_TOKEN = 16 * 1024
+LONGEST_JTI = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedToken:
+    """A token taken apart and not yet believed."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    signed: jws.CompactSignature
+
+    @property
+    def key_id(self) -> str:
+        return str(self.header["kid"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedClaims:
+    """What a valid token says; `expires_at` in seconds of the epoch, leeway included."""
+
+    tenant: str | None
+    token_id: str
+    expires_at: float
+
+
+def take_apart(token: str) -> SignedToken:
+    """Header and claims of a compact JWS; nothing of it is verified yet."""
+    if len(token) > LONGEST_TOKEN or not token.isascii():
+        raise Unauthenticated("the token is too long or not ASCII")
+    try:
+        signed = jws.extract_compact(token.encode(), registry=_registry())
+        claims = json.loads(signed.payload)
+    except (JoseError, ValueError, TypeError, RecursionError) as fault:
+        raise Unauthenticated("the token is no JWT") from fault
+    if not isinstance(signed.protected, dict) or not isinstance(claims, dict):
+        raise Unauthenticated("header or claims are no object")
+    return SignedToken(header=signed.protected, claims=claims, signed=signed)
+
+
+def check_header(token: SignedToken, client: Client) -> None:
+    """The algorithm is one the client may use; the keys it points to are the configured ones.
+
+    `jwk`, `x5u` and `x5c` are never looked at: a token does not bring its own key.
+    """
+    header = token.header
+    if header.get("typ") != "JWT":
+        raise Unauthenticated("typ is not JWT")
+    if header.get("alg") not in client.algorithms:
+        raise Unauthenticated("alg is not allowed for this client")
+    if "crit" in header:
+        raise Unauthenticated("crit demands what is not understood here")
+    if not isinstance(header.get("kid"), str) or not header["kid"]:
+        raise Unauthenticated("kid is missing")
+    if "jku" in header and (header["jku"] != client.jwks_url or client.jwks_url is None):
+        raise Unauthenticated("jku is not the one configured")
+
+
+def check_signature(token: SignedToken, keys: list[Key]) -> None:
+    """One of `keys` made the signature, with the algorithm that both key and header name."""
+    algorithm = str(token.header["alg"])
+    for key in keys:
+        if key.get("alg", algorithm) == algorithm and _verifies(token, key, algorithm):
+            return
+    raise Unauthenticated("kid is unknown" if not keys else "the signature is not valid")
+
+
+def _verifies(token: SignedToken, key: Key, algorithm: str) -> bool:
+    try:
+        # The library binds the algorithm to the type and the curve of the key.
+        return jws.validate_compact(token.signed, key, registry=_registry(algorithm))
+    except (JoseError, ValueError, TypeError):
+        return False
+
+
+def check_claims(
+    token: SignedToken, client: Client, *, endpoint: str, now: datetime
+) -> VerifiedClaims:
+    """The token is for this endpoint and for this moment; raises Unauthenticated, or Forbidden
+    for a tenant that is not the client's."""
+    claims = token.claims
+    _check_audience(claims.get("aud"), client.audience or (endpoint,))
+    expires_at = _check_times(claims, now.timestamp())
+    token_id = claims.get("jti")
+    if not isinstance(token_id, str) or not 0 < len(token_id) <= LONGEST_JTI:
+        raise Unauthenticated("jti is missing or too long")
+    tenant = claims.get("tenant")
+    if tenant is not None and not isinstance(tenant, str):
+        raise Unauthenticated("tenant is no text")
+    if client.tenants and tenant not in client.tenants:
+        raise Forbidden("This tenant may not call this service.")
+    return VerifiedClaims(tenant=tenant, token_id=token_id, expires_at=expires_at + LEEWAY_SECONDS)
+
+
+def _check_audience(audience: Any, accepted: tuple[str, ...]) -> None:
+    # RFC 7519, section 4.1.3: one string, or a list of which one is us.
+    named = audience if isinstance(audience, list) else [audience]
+    if not any(isinstance(name, str) and name in accepted for name in named):
+        raise Unauthenticated("aud is not this endpoint")
+
+
+def _check_times(claims: dict[str, Any], now: float) -> float:
+    issued_at, expires_at = _seconds(claims, "iat"), _seconds(claims, "exp")
+    not_before = _seconds(claims, "nbf") if "nbf" in claims else issued_at
+    if now >= expires_at + LEEWAY_SECONDS:
+        raise Unauthenticated("the token has expired")
+    if max(issued_at, not_before) > now + LEEWAY_SECONDS:
+        raise Unauthenticated("the token is not valid yet")
+    if not 0 < expires_at - issued_at <= LONGEST_LIFETIME_SECONDS:
+        raise Unauthenticated("the token's lifetime is none, or longer than an hour")
+    return expires_at
+
+
+def _seconds(claims: dict[str, Any], name: str) -> float:
+    value = claims.get(name)
+    # RFC 7519, section 2: NumericDate is a JSON number. `True` is one in Python only.
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Unauthenticated(f"{name} is missing or no number")
+    if not math.isfinite(value) or not abs(value) < 1e12:
+        raise Unauthenticated(f"{name} is out of range")
+    return float(value)
+
+
+def _registry(algorithm: str | None = None) -> jws.JWSRegistry:
+    # RFC 7515, section 4: header parameters that are not understood are ignored.
+    registry = jws.JWSRegistry(
+        algorithms=[algorithm] if algorithm else None, strict_check_header=False
+    )
+    registry.max_header_length = LONGEST_TOKEN  # a jku and a long kid exceed the library's 512
+    return registry
