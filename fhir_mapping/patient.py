@@ -1,7 +1,7 @@
 """The patient in context: birth date, gender and death, from the Patient resource."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -27,13 +27,13 @@ class PatientSlot:
 class PatientFacts:
     """Birth date, gender and death of the patient in context.
 
-    Where a Patient arrives in several versions, each fact is taken from the latest that states it.
+    Where a Patient arrives in several versions, each fact is taken from the latest that has it in
+    a usable form.
     """
 
     patient_id: str
-    born: tuple[str, date, date] | None = None
-    born_text: str = ""
-    gender: tuple[str, str] | None = None
+    births: set[tuple[str, date, date]] = field(default_factory=set)
+    genders: set[tuple[str, str]] = field(default_factory=set)
     deceased: bool = False
 
     def take(self, patient: dict[str, Any]) -> None:
@@ -44,31 +44,29 @@ class PatientFacts:
         meta = patient.get("meta")
         version = str(meta.get("lastUpdated", "")) if isinstance(meta, dict) else ""
         days = read_date(patient.get("birthDate"))
-        if days and (self.born is None or (version, *days) > self.born):
-            self.born, self.born_text = (version, *days), patient["birthDate"]
+        if days:
+            self.births.add((version, *days))
         gender = patient.get("gender")
-        if isinstance(gender, str) and (self.gender is None or (version, gender) > self.gender):
-            self.gender = (version, gender)
+        if isinstance(gender, str):
+            self.genders.add((version, gender.strip()))
         self.deceased = self.deceased or _is_deceased(patient)
 
     def age(self, as_of: datetime) -> int | None:
         """Completed years; of a partial birth date the youngest age that it allows, so that a
         child is never taken for an adult."""
-        if self.born is None or self.born[1] > as_of.date():
-            return None
-        return max(0, whole_years(min(self.born[2], as_of.date()), as_of.date()))
+        return next(self._ages(as_of), None)
+
+    def _ages(self, as_of: datetime) -> Iterator[int]:
+        today = as_of.date()
+        for _, first, last in sorted(self.births, reverse=True):
+            if first <= today:
+                yield whole_years(min(last, today), today)
 
     def entry(self, slot: PatientSlot, as_of: datetime) -> Entry:
-        if slot.element == BIRTH_DATE:
-            value: float | None = self.age(as_of)
-            missing = AbsentReason.FUTURE if self.born else AbsentReason.NOT_RECORDED
-        else:
-            value = slot.categories.get(self.gender[1].strip()) if self.gender else None
-            missing = AbsentReason.NO_VALUE if self.gender else AbsentReason.NOT_RECORDED
+        values = self._values(slot, as_of)
+        value = next((v for v in values if slot.plausible[0] <= v <= slot.plausible[1]), None)
         if value is None:
-            return Absent(name=slot.name, reason=missing)
-        if not slot.plausible[0] <= value <= slot.plausible[1]:
-            return Absent(name=slot.name, reason=AbsentReason.IMPLAUSIBLE)
+            return Absent(name=slot.name, reason=self._reason(slot, values))
         source = Source(
             reference=f"Patient/{self.patient_id}",
             effective=None,
@@ -76,7 +74,20 @@ class PatientFacts:
             recorded_unit=None,
             title=slot.title,
         )
-        return Present(name=slot.name, value=float(value), unit=slot.unit, sources=(source,))
+        return Present(name=slot.name, value=value, unit=slot.unit, sources=(source,))
+
+    def _values(self, slot: PatientSlot, as_of: datetime) -> list[float]:
+        if slot.element == BIRTH_DATE:
+            return [float(age) for age in self._ages(as_of)]
+        known = sorted(self.genders, reverse=True)
+        return [slot.categories[code] for _, code in known if code in slot.categories]
+
+    def _reason(self, slot: PatientSlot, values: list[float]) -> AbsentReason:
+        if values:
+            return AbsentReason.IMPLAUSIBLE
+        if slot.element == BIRTH_DATE:
+            return AbsentReason.FUTURE if self.births else AbsentReason.NOT_RECORDED
+        return AbsentReason.NO_VALUE if self.genders else AbsentReason.NOT_RECORDED
 
 
 def _is_deceased(patient: Mapping[str, Any]) -> bool:
