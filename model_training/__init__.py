@@ -1,0 +1,1 @@
+"""Offline: public data in, a verified artifact under `model_artifacts/` out."""

@@ -1,0 +1,222 @@
+"""Load a verified artifact; score values; say what is missing when they do not suffice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from risk_model.booster import Booster, Row, load_booster, margins, shap_values
+from risk_model.explanation import Contribution, explain
+from risk_model.manifest import (
+    CALIBRATION,
+    GOLDEN_SCORES,
+    MODEL,
+    ArtifactError,
+    Feature,
+    Manifest,
+)
+from risk_model.verify import VerifiedFiles, read_verified
+
+GOLDEN_TOLERANCE = 1e-6
+_REINSTALL = "Install the xgboost version that the manifest names, or train the model again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """log-odds = slope · margin + intercept (Platt scaling)."""
+
+    slope: float
+    intercept: float
+
+    def log_odds(self, margin: float) -> float:
+        return self.slope * margin + self.intercept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A verified, loaded model. Safe to share between threads: scoring changes nothing in it."""
+
+    manifest: Manifest
+    directory: Path
+    booster: Booster
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskEstimate:
+    """A calibrated probability and its account.
+
+    `baseline` and the contributions' log-odds sum to the log-odds of `probability`;
+    `relative_risk` is against the manifest's prevalence.
+    """
+
+    probability: float
+    level: str
+    relative_risk: float
+    baseline: float
+    contributions: tuple[Contribution, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsufficientData:
+    """No estimate: the required features that are missing, and the groups with no member present.
+
+    One member of each group would be enough.
+    """
+
+    missing: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+
+
+def load_model(directory: Path) -> Model:
+    """Verify, parse, load, recompute the golden scores; raises ArtifactError."""
+    files = read_verified(directory)
+    model = Model(
+        manifest=files.manifest,
+        directory=directory,
+        booster=_booster(files),
+        calibration=_calibration(files.json(CALIBRATION)),
+    )
+    _recompute_golden_scores(model, files.json(GOLDEN_SCORES))
+    return model
+
+
+def score(model: Model, values: Mapping[str, float]) -> RiskEstimate | InsufficientData:
+    """Scores the values present, in the manifest's units; absent features are not in `values`.
+
+    Raises ValueError for an unknown name, and for a value that is not a finite number, lies
+    outside the feature's plausible range or is none of its categories.
+    """
+    _refuse_unknown(model.manifest, values)
+    row = feature_row(model.manifest, values)
+    lacking = insufficiency(model.manifest, values)
+    if lacking is not None:
+        return lacking
+    return _estimate(model, values, row)
+
+
+def insufficiency(manifest: Manifest, values: Mapping[str, float]) -> InsufficientData | None:
+    missing = tuple(
+        feature.name
+        for feature in manifest.features
+        if feature.required and feature.name not in values
+    )
+    groups = tuple(group for group in manifest.at_least_one_of if not set(group) & set(values))
+    return InsufficientData(missing=missing, groups=groups) if missing or groups else None
+
+
+def feature_row(manifest: Manifest, values: Mapping[str, float]) -> Row:
+    """One row in column order, clipped, NaN where absent; raises ValueError naming the feature."""
+    entries = [
+        _entered(feature, values[feature.name]) if feature.name in values else math.nan
+        for feature in manifest.features
+    ]
+    return np.array([entries], dtype=np.float32)
+
+
+def sigmoid(log_odds: float) -> float:
+    """Stable at both ends: never exponentiates a large positive number."""
+    if log_odds >= 0:
+        return 1.0 / (1.0 + math.exp(-log_odds))
+    exponential = math.exp(log_odds)
+    return exponential / (1.0 + exponential)
+
+
+def _estimate(model: Model, values: Mapping[str, float], row: Row) -> RiskEstimate:
+    log_odds = model.calibration.log_odds(float(margins(model.booster, row)[0]))
+    probability = sigmoid(log_odds)
+    baseline, contributions = explain(
+        model.manifest.features,
+        values,
+        shap_values(model.booster, row)[0],
+        log_odds,
+        model.calibration.slope,
+    )
+    return RiskEstimate(
+        probability=probability,
+        level=model.manifest.level_of(probability),
+        relative_risk=probability / model.manifest.prevalence,
+        baseline=baseline,
+        contributions=contributions,
+    )
+
+
+def _refuse_unknown(manifest: Manifest, values: Mapping[str, float]) -> None:
+    unknown = sorted(set(values) - {feature.name for feature in manifest.features})
+    if unknown:
+        raise ValueError(f"unknown features: {', '.join(unknown)}")
+
+
+def _entered(feature: Feature, value: float) -> float:
+    number = _number(feature, value)
+    low, high = feature.plausible
+    if not low <= number <= high:
+        raise ValueError(
+            f"{feature.name}: {number:g} {feature.unit} lies outside {low:g} to {high:g}"
+        )
+    if feature.categories is not None and number not in feature.categories.values():
+        raise ValueError(f"{feature.name}: {number:g} is none of {dict(feature.categories)}")
+    floor, ceiling = feature.clip
+    raised = number if floor is None else max(floor, number)
+    return raised if ceiling is None else min(ceiling, raised)
+
+
+def _number(feature: Feature, value: object) -> float:
+    # bool is an int to Python, and to nobody who writes a blood pressure.
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise ValueError(f"{feature.name}: {value!r} is not a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{feature.name}: {number} is not finite")
+    return number
+
+
+def _booster(files: VerifiedFiles) -> Booster:
+    try:
+        booster = load_booster(files.contents[MODEL])
+    except ValueError as fault:
+        raise ArtifactError(MODEL, f"cannot be loaded ({fault})", _REINSTALL) from fault
+    columns = [feature.name for feature in files.manifest.features]
+    if booster.feature_names != columns:
+        problem = f"has columns {booster.feature_names}, the manifest says {columns}"
+        raise ArtifactError(MODEL, problem, "Train the model again")
+    return booster
+
+
+def _calibration(raw: Any) -> Calibration:
+    match raw:
+        case {"method": "identity"}:
+            return Calibration(slope=1.0, intercept=0.0)
+        case {
+            "method": "sigmoid",
+            "slope": int() | float() as slope,
+            "intercept": int() | float() as intercept,
+        } if slope > 0:
+            return Calibration(slope=float(slope), intercept=float(intercept))
+    problem = "is neither {method: identity} nor {method: sigmoid, slope > 0, intercept}"
+    raise ArtifactError(CALIBRATION, problem, "Train the model again")
+
+
+def _recompute_golden_scores(model: Model, raw: Any) -> None:
+    """Proves that this machine's XGBoost computes what the training machine's did."""
+    try:
+        cases = [(c["name"], c["values"], float(c["probability"])) for c in raw["cases"]]
+        scored = [(name, score(model, values), expected) for name, values, expected in cases]
+    except (KeyError, TypeError, ValueError) as fault:
+        raise ArtifactError(GOLDEN_SCORES, f"cannot be used ({fault!r})", _REINSTALL) from fault
+    if not scored:
+        raise ArtifactError(GOLDEN_SCORES, "holds no cases", "Train the model again")
+    for name, outcome, expected in scored:
+        _require_golden(name, outcome, expected)
+
+
+def _require_golden(name: str, outcome: RiskEstimate | InsufficientData, expected: float) -> None:
+    got = outcome.probability if isinstance(outcome, RiskEstimate) else math.nan
+    if not abs(got - expected) <= GOLDEN_TOLERANCE:
+        problem = f"case {name!r} scores {got:.9f} here and {expected:.9f} when trained"
+        raise ArtifactError(GOLDEN_SCORES, problem, _REINSTALL)
