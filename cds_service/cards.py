@@ -134,6 +134,8 @@ def percent(probability: float) -> str:
     share = probability * 100
     if share < 0.1:
         return "less than 0.1 %"
+    if share > 99:
+        return "more than 99 %"
     return f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
 
 
@@ -141,7 +143,7 @@ def frequency(probability: float) -> str:
     """The natural frequency: people judge "1 in 8" better than "12.5 %"."""
     if probability < 1 / 1000:
         return "fewer than 1 in 1000"
-    if probability <= 0.4:
+    if probability <= 0.25:
         return f"about 1 in {round(1 / probability)}"
     return f"about {min(9, round(probability * 10))} in 10"
 
