@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from anyio import to_thread
 
 from cds_service import cards, prefetch
+from cds_service.call import Call
 from cds_service.clients import Caller
 from cds_service.complete import complete
 from cds_service.delivery import write_back
@@ -41,28 +41,6 @@ class HookAnswer:
 
     cards: list[dict[str, Any]]
     outcome: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One call, with everything that its answer depends on."""
-
-    parts: Parts
-    request: HookRequest
-    definition: ServiceDefinition
-    caller: Caller
-    received_at: datetime
-
-    @property
-    def patient_id(self) -> str:
-        return self.request.context.patient_id
-
-    @property
-    def origin(self) -> str:
-        """Whose patient this is: ids are unique within one EHR only."""
-        if self.caller.client:
-            return self.caller.client.name
-        return (self.request.fhir_server or "").rstrip("/")
 
 
 async def assess(

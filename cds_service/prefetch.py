@@ -58,21 +58,21 @@ def states(templates: Mapping[str, str], request: HookRequest) -> dict[str, KeyS
     }
 
 
-def state_of(template: str, value: Any) -> KeyState:
-    """Judges what was sent, or read, for one template."""
+def state_of(template: str, value: Any, *, incomplete: bool = False) -> KeyState:
+    """Judges what was sent, or read, for one template. `incomplete`: pages are known to lack."""
     if value is None:
         return Null()
     kind = value.get("resourceType")
     if kind == "OperationOutcome":
         return Failed()
     if kind == "Bundle":
-        return _of_bundle(template, value)
+        return _of_bundle(template, value, incomplete)
     if "?" not in template and kind == _type_of(template):
         return Satisfied((value,))
     return Missing("was sent as something else than its template asks for")
 
 
-def _of_bundle(template: str, bundle: Mapping[str, Any]) -> KeyState:
+def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> KeyState:
     entries = list(_resources(bundle))
     outcomes = [r for r in entries if r.get("resourceType") == "OperationOutcome"]
     resources = tuple(r for r in entries if r.get("resourceType") == _type_of(template))
@@ -81,7 +81,7 @@ def _of_bundle(template: str, bundle: Mapping[str, Any]) -> KeyState:
         return Satisfied(resources) if len(resources) == 1 else Missing("was sent as a Bundle")
     if outcomes and not resources:
         return Failed()
-    return Satisfied(resources, incomplete=bool(outcomes) or has_next(bundle))
+    return Satisfied(resources, incomplete=incomplete or bool(outcomes) or _has_next(bundle))
 
 
 def _resources(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -92,7 +92,7 @@ def _resources(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield resource
 
 
-def has_next(bundle: Mapping[str, Any]) -> bool:
+def _has_next(bundle: Mapping[str, Any]) -> bool:
     links = bundle.get("link")
     return any(
         isinstance(link, dict) and link.get("relation") == "next"

@@ -1,0 +1,60 @@
+"""Completing prefetch: what was not sent is read from the EHR's FHIR server, keys side by side.
+
+CDS Hooks 2.0.1, "Prefetch Template": it is the service's part to notice what is missing and to
+fetch it. Only with the call's own token, only from a server that this caller may name, and only
+within the deadline; whatever cannot be read stays missing, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from cds_service.call import Call
+from cds_service.fhir_client import FetchError, base_allowed
+from cds_service.prefetch import Failed, KeyState, Missing, query_of, state_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Where this call may read, with which token, until when (the loop's clock)."""
+
+    base: str
+    token: str
+    deadline: float
+
+
+async def complete(call: Call, states: dict[str, KeyState]) -> dict[str, KeyState]:
+    """`states`, with every missing key that could be read in its place."""
+    missing = [key for key, state in states.items() if isinstance(state, Missing)]
+    access = access_of(call)
+    if not missing or access is None:
+        return states
+    read = await asyncio.gather(*(_read(call, access, key) for key in missing))
+    return {**states, **dict(zip(missing, read, strict=True))}
+
+
+def access_of(call: Call) -> Access | None:
+    """None unless the call names an allowed server and brings a token that has not expired.
+
+    CDS Hooks 2.0.1, "Providing FHIR Resources": both are needed.
+    """
+    request, settings = call.request, call.parts.settings
+    authorization = request.fhir_authorization
+    if request.fhir_server is None or authorization is None or not authorization.usable:
+        return None
+    base = base_allowed(request.fhir_server, call.caller.client, settings.profile)
+    if base is None:
+        return None
+    deadline = asyncio.get_running_loop().time() + settings.deadline_ms / 1000
+    return Access(base=base, token=authorization.access_token, deadline=deadline)
+
+
+async def _read(call: Call, access: Access, key: str) -> KeyState:
+    template = call.definition.prefetch[key]
+    query = query_of(template, call.patient_id)
+    try:
+        fetched = await call.parts.fhir.get(access.base, query, access.token, access.deadline)
+    except FetchError as fault:
+        return Failed(f"was not sent, and could not be read: {fault.reason}")
+    return state_of(template, fetched.resource, incomplete=not fetched.complete)
