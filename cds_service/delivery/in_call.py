@@ -1,0 +1,53 @@
+"""Write-back within the call, with the call's own token, which is used once and never stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from cds_service.delivery.scopes import may_create
+from cds_service.delivery.send import send
+from cds_service.fhir_client import Created, FetchError
+
+if TYPE_CHECKING:
+    from cds_service.parts import Parts
+    from cds_service.store import AssessmentRecord
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineResult:
+    """Either what the server answered, or why there is nothing there from this call."""
+
+    created: Created | None = None
+    reason: str | None = None
+
+
+async def inline(
+    parts: Parts,
+    record: AssessmentRecord,
+    base: str,
+    token: str | None,
+    scope: str,
+    deadline: float,
+) -> InlineResult:
+    """One conditional create before `deadline` (loop time). It never raises FetchError: a
+    write-back that fails costs the clinician nothing, and the assessment is stored here."""
+    if token is None:
+        return _left("the call brought no token", record)
+    if not may_create(scope, "RiskAssessment"):
+        return _left("the token's scope does not allow creating a RiskAssessment", record)
+    try:
+        created = await send(parts.fhir, base, record.resource, token, deadline)
+    except FetchError as fault:
+        return _left(fault.reason, record)
+    log.info("written back inline", assessment=record.id, existing=created.existing)
+    return InlineResult(created=created)
+
+
+def _left(reason: str, record: AssessmentRecord) -> InlineResult:
+    log.warning("not written back inline", assessment=record.id, reason=reason)
+    return InlineResult(reason=reason)

@@ -1,0 +1,58 @@
+"""A call's RiskAssessment and its one way to the EHR (see `plan`)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+from cds_service.delivery.in_call import InlineResult
+from cds_service.delivery.in_call import inline as create_inline
+from cds_service.delivery.plan import Way, WriteBackPlan, write_back_plan
+from cds_service.store import AssessmentRecord, OutboxMessage
+
+if TYPE_CHECKING:
+    from cds_service.assess import Call
+    from cds_service.parts import Parts
+
+_MESSAGES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:outbox-message")
+
+
+def message(parts: Parts, call: Call, record: AssessmentRecord) -> OutboxMessage | None:
+    """The message to commit together with `record`; None where the outbox is not its way."""
+    plan = _plan(parts, call)
+    if plan.way is not Way.OUTBOX or plan.base is None or call.caller.client is None:
+        return None
+    return OutboxMessage(
+        id=str(uuid.uuid5(_MESSAGES, record.id)),
+        assessment_id=record.id,
+        fhir_base=plan.base,
+        client=call.caller.client.name,
+        resource=record.resource,
+    )
+
+
+async def inline(parts: Parts, call: Call, record: AssessmentRecord) -> InlineResult | None:
+    """Write `record` back within what is left of the call; None where that is not its way."""
+    plan = _plan(parts, call)
+    if plan.way is not Way.INLINE or plan.base is None:
+        return None
+    spent = (parts.clock() - call.received_at).total_seconds()
+    left = parts.settings.deadline_ms / 1000 - spent
+    granted = call.request.fhir_authorization
+    return await create_inline(
+        parts,
+        record,
+        plan.base,
+        granted.access_token if granted else None,
+        granted.scope if granted else "",
+        asyncio.get_running_loop().time() + left,
+    )
+
+
+def _plan(parts: Parts, call: Call) -> WriteBackPlan:
+    return write_back_plan(
+        call.caller.client,
+        profile=parts.settings.profile,
+        fhir_server=call.request.fhir_server,
+    )
