@@ -12,7 +12,7 @@ from cds_service.delivery.plan import Way, WriteBackPlan, write_back_plan
 from cds_service.store import AssessmentRecord, OutboxMessage
 
 if TYPE_CHECKING:
-    from cds_service.assess import Call
+    from cds_service.call import Call
     from cds_service.parts import Parts
 
 _MESSAGES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:outbox-message")
@@ -40,6 +40,7 @@ async def inline(parts: Parts, call: Call, record: AssessmentRecord) -> InlineRe
     spent = (parts.clock() - call.received_at).total_seconds()
     left = parts.settings.deadline_ms / 1000 - spent
     granted = call.request.fhir_authorization
+    granted = granted if granted and granted.usable else None
     return await create_inline(
         parts,
         record,
