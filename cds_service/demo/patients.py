@@ -277,7 +277,7 @@ PEOPLE = (
         family="Okafor",
         gender="female",
         age=58,
-        story="Glucose has crept up for two years and nobody has measured an HbA1c.",
+        story="Glucose creeping up for two years, HbA1c never measured.",
         results=(
             *drawn(12, (BMI, 35.8), (WEIGHT, 97.5), (HEIGHT, 165)),
             BloodPressure(systolic=148, diastolic=90, days_ago=12),
@@ -310,7 +310,7 @@ PEOPLE = (
         family="Lindqvist",
         gender="female",
         age=58,
-        story="Amara Okafor's figures from a laboratory that reports mmol/L: the same risk.",
+        story="Amara Okafor’s figures in mmol/L: the same risk.",
         results=(
             *drawn(12, (WEIGHT, 97.5), (HEIGHT, 165)),
             BloodPressure(systolic=148, diastolic=90, days_ago=12),
@@ -338,7 +338,7 @@ PEOPLE = (
         family="Quispe",
         gender="male",
         age=52,
-        story="Some weight, a glucose just above the limit: a moderate risk.",
+        story="Some weight, glucose just above the limit: moderate.",
         results=(
             *drawn(40, (BMI, 30.6)),
             BloodPressure(systolic=134, diastolic=82, days_ago=40),
@@ -372,7 +372,7 @@ PEOPLE = (
         family="Haugen",
         gender="female",
         age=34,
-        story="Nothing stands out. Low risk: assessed and stored, and no card disturbs.",
+        story="Nothing stands out: low risk, stored without a card.",
         results=(
             *drawn(65, (BMI, 22.4)),
             BloodPressure(systolic=112, diastolic=70, days_ago=65),
@@ -402,7 +402,7 @@ PEOPLE = (
         family="Wiśniewski",
         gender="male",
         age=63,
-        story="A new patient: one body mass index and nothing else on file.",
+        story="New here: one body mass index and nothing else.",
         results=drawn(5, (BMI, 36.4)),
     ),
     Person(
@@ -411,7 +411,7 @@ PEOPLE = (
         family="Kealoha",
         gender="female",
         age=61,
-        story="A lipid panel and a blood pressure, but glucose was never measured.",
+        story="Lipids and blood pressure; glucose never measured.",
         results=(
             *drawn(30, (BMI, 38.2)),
             BloodPressure(systolic=146, diastolic=86, days_ago=30),
@@ -428,7 +428,7 @@ PEOPLE = (
         family="Haidari",
         gender="male",
         age=47,
-        story="Neither a glucose nor a body mass index: too little for an estimate.",
+        story="Neither glucose nor body mass index: too little.",
         results=(
             BloodPressure(systolic=131, diastolic=84, days_ago=18),
             *drawn(18, (LEUKOCYTES, 7.4), (CREATININE, 1.02)),
@@ -440,7 +440,7 @@ PEOPLE = (
         family="Etcheverry",
         gender="female",
         age=67,
-        story="Type 2 diabetes, known and treated: there is nothing left to detect.",
+        story="Type 2 diabetes, known and treated.",
         results=(
             *drawn(50, (BMI, 32.9)),
             BloodPressure(systolic=138, diastolic=78, days_ago=50),
@@ -469,7 +469,7 @@ PEOPLE = (
         family="Mensah",
         gender="male",
         age=49,
-        story="An HbA1c in the diabetic range came back and no diagnosis followed.",
+        story="HbA1c in the diabetic range, no diagnosis followed.",
         results=(
             *drawn(34, (HBA1C, 7.1), (GLUCOSE, 139), (CHOLESTEROL, 219), (HDL, 39)),
             *drawn(34, (BMI, 31.7)),
@@ -484,7 +484,7 @@ PEOPLE = (
         family="Raghunathan",
         gender="female",
         age=46,
-        story="Diabetes runs in the family; a normal HbA1c two months ago settles it for now.",
+        story="A normal HbA1c two months ago settles it for now.",
         results=(
             *drawn(61, (HBA1C, 5.4), (GLUCOSE, 104), (HDL, 47), (TRIGLYCERIDES, 141)),
             *drawn(61, (BMI, 28.9)),
@@ -505,7 +505,7 @@ PEOPLE = (
         family="Tamihana",
         gender="male",
         age=11,
-        story="A child: the model was made for adults and keeps silent.",
+        story="A child: the model was made for adults.",
         results=(
             *drawn(90, (BMI, 19.6)),
             BloodPressure(systolic=104, diastolic=64, days_ago=90),
@@ -518,7 +518,7 @@ PEOPLE = (
         family="Hayashida",
         gender="female",
         age=32,
-        story="Pregnant: gestational diabetes is found by another test, not by this model.",
+        story="Pregnant: another test finds gestational diabetes.",
         results=(
             *drawn(9, (BMI, 27.8)),
             BloodPressure(systolic=118, diastolic=72, days_ago=9),
@@ -539,7 +539,7 @@ PEOPLE = (
         family="Sørgaard",
         gender="male",
         age=79,
-        story="Died last month. The chart is open; no advice is given.",
+        story="Died last month: no advice is given.",
         results=(
             *drawn(75, (BMI, 29.3), (GLUCOSE, 121), (CREATININE, 1.41)),
             BloodPressure(systolic=129, diastolic=71, days_ago=75),
@@ -560,7 +560,7 @@ PEOPLE = (
         family="Arıkan",
         gender="female",
         age=60,
-        story="As real records are: local codes first, units in words, a voided result.",
+        story="As real records are: local codes, units in words.",
         results=(
             Result(
                 test=GLUCOSE,

@@ -15,6 +15,7 @@ from cds_service.model_card import PICTURE_TYPES, ModelCard, render_model_card
 from cds_service.parts import Parts
 from cds_service.routes.answers import fhir_answer, json_answer
 
+READS = ["GET", "HEAD"]
 STATIC = Path(demo.__file__).parent / "static"
 SHARED_FILES = {
     "page.css": "text/css",
@@ -66,7 +67,7 @@ def _add_model_card(pages: APIRouter, parts: Parts) -> None:
             raise NotFound("There is no model of this name.")
         return cards[name]
 
-    @pages.get("/model-card")
+    @pages.api_route("/model-card", methods=READS)
     def model_card(request: Request, model: str | None = None) -> Response:
         card = find(model)
         headers = PAGE_HEADERS | {"Vary": "Accept"}
@@ -76,7 +77,7 @@ def _add_model_card(pages: APIRouter, parts: Parts) -> None:
             return answer
         return HTMLResponse(card.html, headers=headers)
 
-    @pages.get("/model-card/files/{path:path}")
+    @pages.api_route("/model-card/files/{path:path}", methods=READS)
     def model_card_picture(path: str, model: str | None = None) -> Response:
         picture = find(model).pictures.get(path)
         if picture is None:
@@ -90,18 +91,18 @@ def wants_json(accept: str) -> bool:
 
 
 def _add_demo(pages: APIRouter, parts: Parts) -> None:
-    @pages.get("/")
+    @pages.api_route("/", methods=READS)
     def demo_ehr() -> Response:
         return FileResponse(STATIC / "index.html", media_type="text/html", headers=PAGE_HEADERS)
 
-    @pages.get("/demo/patients")
+    @pages.api_route("/demo/patients", methods=READS)
     def patient_list() -> Response:
         people = demo_patients(parts.clock())
         return json_answer(
             [{"story": person.story, "patient": person.resources[0]} for person in people]
         )
 
-    @pages.get("/demo/fhir/{query:path}")
+    @pages.api_route("/demo/fhir/{query:path}", methods=READS)
     def demo_fhir_server(request: Request, query: str) -> Response:
         resources = [
             resource for person in demo_patients(parts.clock()) for resource in person.resources
@@ -117,7 +118,7 @@ def _add_demo(pages: APIRouter, parts: Parts) -> None:
 
 
 def _add_static(pages: APIRouter, files: dict[str, str]) -> None:
-    @pages.get("/static/{name}")
+    @pages.api_route("/static/{name}", methods=READS)
     def static_file(name: str) -> Response:
         if name not in files:
             raise NotFound("There is no such file.")

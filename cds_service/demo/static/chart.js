@@ -11,6 +11,7 @@ const UNITS = {
   "10*9/L": "10⁹/L",
   "umol/L": "µmol/L",
 };
+const MONTH = { month: "short", year: "numeric" };
 const NOUNS = { female: ["girl", "woman"], male: ["boy", "man"] };
 
 export function nameOf(patient) {
@@ -37,6 +38,11 @@ export function describe(patient) {
   const age = ageOf(patient);
   const noun = (NOUNS[patient.gender] ?? ["child", "adult"])[age < 18 ? 0 : 1];
   return `${age}-year-old ${noun}`;
+}
+
+/** As a person writes the unit: `mm[Hg]` is mmHg. */
+export function unitText(unit) {
+  return UNITS[unit] ?? unit;
 }
 
 export function dateText(date) {
@@ -139,14 +145,14 @@ function resultTable(observations) {
     const label = observation.code.text;
     byTest.set(label, [...(byTest.get(label) ?? []), observation]);
   }
-  const head = ["", "Test", "Result", "Reference", "Date", "Earlier"];
+  const head = ["Used", "Test", "Result", "Reference", "Date", "Earlier"];
   return element(
     "div",
     { class: "table-scroll" },
     element(
       "table",
       { class: "results" },
-      element("thead", {}, element("tr", {}, head.map((title) => element("th", { scope: "col" }, title || hiddenText("Used"))))),
+      element("thead", {}, element("tr", {}, head.map(columnHead))),
       element("tbody", {}, [...byTest].map(([label, found]) => resultRow(label, found))),
     ),
   );
@@ -169,14 +175,16 @@ function resultRow(label, observations) {
 }
 
 function earlierResult(observation) {
-  const text = `${numberText(observation)} ${dateText(observation.effectiveDateTime)}`;
-  if (!VOID.includes(observation.status)) return element("span", {}, text);
-  return element("span", { class: "void" }, element("s", {}, text), ` ${observation.status.replaceAll("-", " ")}`);
+  const when = new Date(observation.effectiveDateTime).toLocaleDateString("en-GB", MONTH);
+  if (!VOID.includes(observation.status)) {
+    return element("span", {}, element("b", {}, numberText(observation)), ` ${when}`);
+  }
+  return element("span", {}, element("s", {}, numberText(observation)), ` ${observation.status.replaceAll("-", " ")}`);
 }
 
 function valueText(observation) {
-  const quantity = observation.valueQuantity ?? observation.component[0].valueQuantity;
-  return [element("b", {}, numberText(observation)), " ", element("span", { class: "unit" }, UNITS[quantity.unit] ?? quantity.unit)];
+  const { unit } = observation.valueQuantity ?? observation.component[0].valueQuantity;
+  return [element("b", {}, numberText(observation)), " ", element("span", { class: "unit" }, unitText(unit))];
 }
 
 function numberText({ valueQuantity, component }) {
@@ -203,6 +211,7 @@ function agoText(date) {
   return days < 730 ? `${Math.round(days / 30.4)} mo ago` : `${Math.round(days / 365.25)} y ago`;
 }
 
-function hiddenText(text) {
-  return element("span", { class: "visually-hidden" }, text);
+function columnHead(title) {
+  const text = title === "Used" ? element("span", { class: "visually-hidden" }, title) : title;
+  return element("th", { scope: "col", class: title.toLowerCase() }, text);
 }

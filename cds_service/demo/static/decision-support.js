@@ -1,10 +1,12 @@
 // The sidebar: cards, what a clinician does with them, and what the service has stored.
 // "Nothing to say" and "it went wrong" look different and read differently.
 
-import { dateText } from "./chart.js";
+import { dateText, unitText } from "./chart.js";
 import { element, fill, moveFocusByArrows, outsideLink } from "./elements.js";
 import { renderMarkdown } from "./markdown.js";
 
+const CONTRIBUTION = "urn:cds-service:extension:feature-contribution";
+const STRONGEST = 6;
 const INDICATORS = { info: "Information", warning: "Warning", critical: "Critical" };
 
 /** One card. `respond(feedback)` sends CDS Hooks feedback and resolves when it has been taken. */
@@ -134,26 +136,26 @@ export function failureNote(title, failure) {
   );
 }
 
-/** The newest stored RiskAssessment, or that there is none. */
-export function storedAssessment(assessment) {
+/** The newest stored RiskAssessment, or why there is none; `titles` names the model's features. */
+export function storedAssessment(assessment, { failed, titles }) {
+  const none = failed ? "None for this patient." : "None: this patient was not scored.";
   return element(
     "section",
     { class: "stored" },
     element("h3", {}, "Stored RiskAssessment"),
-    assessment ? assessmentFacts(assessment) : element("p", {}, "None: this patient was not scored."),
+    assessment ? assessmentFacts(assessment, titles) : element("p", {}, none),
   );
 }
 
-function assessmentFacts(assessment) {
+function assessmentFacts(assessment, titles) {
   const prediction = assessment.prediction[0];
   const percent = prediction.probabilityDecimal;
-  const level = prediction.qualitativeRisk?.text ?? prediction.qualitativeRisk?.coding?.[0]?.display ?? prediction.qualitativeRisk?.coding?.[0]?.code;
-  const relative = prediction.relativeRisk;
+  const level = prediction.qualitativeRisk?.coding?.[0];
   const rows = [
     ["Outcome", prediction.outcome?.text],
-    ["Relative risk", relative !== undefined && `${relative.toFixed(1)} × the average of the model’s population`],
+    ["Relative risk", prediction.relativeRisk && `${prediction.relativeRisk.toFixed(1)} × the model’s average`],
     ["Assessed", assessment.occurrenceDateTime && dateText(assessment.occurrenceDateTime)],
-    ["Model", assessment.method?.text ?? assessment.method?.coding?.[0]?.code],
+    ["Model", modelOf(assessment.method?.coding?.[0])],
     ["Based on", `${(assessment.basis ?? []).length} Observations`],
   ].filter(([, value]) => value);
   return [
@@ -161,11 +163,67 @@ function assessmentFacts(assessment) {
       "p",
       { class: "probability" },
       element("b", {}, `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`),
-      level && element("span", { class: "chip" }, level.toLowerCase()),
+      level && element("span", { class: "chip" }, (level.display ?? level.code).toLowerCase()),
     ),
     element("meter", { min: 0, max: 100, value: percent, "aria-label": "Probability in percent" }),
+    contributions(prediction, titles),
     element("dl", {}, rows.map(([term, value]) => [element("dt", {}, term), element("dd", {}, value)])),
   ];
+}
+
+function modelOf(coding) {
+  return coding && element("code", {}, [coding.code, coding.version].filter(Boolean).join(" "));
+}
+
+/** What moved the estimate: bars to the right raise the risk, to the left lower it. */
+function contributions(prediction, titles) {
+  const all = (prediction.extension ?? [])
+    .filter(({ url }) => url === CONTRIBUTION)
+    .map(({ extension }) => Object.fromEntries(extension.map((part) => [part.url, part])))
+    .map((parts) => ({
+      name: titles[parts.feature.valueString] ?? parts.feature.valueString,
+      value: parts.value?.valueQuantity,
+      logOdds: parts.logOdds.valueDecimal,
+    }))
+    .toSorted((a, b) => Math.abs(b.logOdds) - Math.abs(a.logOdds));
+  if (!all.length) return null;
+  const strongest = all.slice(0, STRONGEST);
+  const widest = Math.abs(strongest[0].logOdds) || 1;
+  const rest = all.slice(STRONGEST).reduce((sum, { logOdds }) => sum + logOdds, 0);
+  return element(
+    "figure",
+    { class: "contributions" },
+    element("figcaption", {}, "What moved the estimate, in log-odds"),
+    element(
+      "ul",
+      {},
+      strongest.map((share) => contribution(share, widest)),
+      all.length > STRONGEST && element("li", { class: "rest" }, element("span", {}, `${all.length - STRONGEST} more, together`), element("span", { class: "share" }, signed(rest))),
+    ),
+  );
+}
+
+function contribution({ name, value, logOdds }, widest) {
+  const bar = element("span", { class: logOdds < 0 ? "bar lowers" : "bar" });
+  // Through the DOM, not as a style attribute: the page's policy allows no inline styles.
+  bar.style.width = `${(Math.abs(logOdds) / widest) * 50}%`;
+  return element(
+    "li",
+    {},
+    element("span", { class: "feature" }, name, " ", element("small", {}, quantityText(value))),
+    element("span", { class: "track", "aria-hidden": "true" }, bar),
+    element("span", { class: "share" }, signed(logOdds)),
+  );
+}
+
+function quantityText(quantity) {
+  if (!quantity) return "not recorded";
+  // Unit 1: a category, whose number says nothing to a reader.
+  return quantity.unit === "1" ? "" : `${quantity.value} ${quantity.unit === "a" ? "years" : unitText(quantity.unit)}`;
+}
+
+function signed(logOdds) {
+  return `${logOdds < 0 ? "−" : "+"}${Math.abs(logOdds).toFixed(2)}`;
 }
 
 function json(resource) {

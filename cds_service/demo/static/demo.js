@@ -11,6 +11,7 @@ const MARKS = { info: "Information", warning: "Warning", critical: "Critical", n
 
 const byId = (id) => document.getElementById(id);
 const exchange = new ExchangeView(byId("exchange"));
+const titles = ehr.featureTitles();
 // The chart that is open. Answers that arrive for an older one are dropped.
 let visit = 0;
 
@@ -39,9 +40,14 @@ function listEntry({ patient, story }, n) {
       "a",
       { href: `#patient/${patient.id}`, id: `open-${patient.id}`, tabindex: n === 0 ? "0" : "-1" },
       element("span", { class: "avatar", "aria-hidden": "true" }, initialsOf(patient)),
-      element("span", { class: "list-name" }, nameOf(patient), element("span", { class: "list-age" }, `${ageOf(patient)} ${sex}`)),
+      element(
+        "span",
+        { class: "list-name" },
+        element("span", {}, nameOf(patient)),
+        element("span", { class: "mark", role: "img", hidden: true }),
+        element("span", { class: "list-age" }, `${ageOf(patient)} ${sex}`),
+      ),
       element("span", { class: "story" }, story),
-      element("span", { class: "mark", role: "img", hidden: true }),
     ),
   );
 }
@@ -120,7 +126,7 @@ async function askForSupport(id, isOpen) {
   if (!isOpen()) return undefined;
   markInList(id, outcomes);
   if (outcomes.every((outcome) => outcome === "none")) byId("support").append(nothingToSay());
-  return showStored(id, isOpen);
+  return showStored(id, isOpen, { failed: outcomes.includes("failed"), titles: await titles });
 }
 
 /** Resolves to the most urgent indicator shown, "none", or "failed". */
@@ -192,7 +198,7 @@ function markInList(id, outcomes) {
   mark.hidden = false;
 }
 
-async function showStored(id, isOpen) {
+async function showStored(id, isOpen, about) {
   try {
     const stored = await ehr.storedAssessments(id);
     if (!isOpen()) return undefined;
@@ -200,7 +206,7 @@ async function showStored(id, isOpen) {
       .map((entry) => entry.resource)
       .toSorted((a, b) => (b.occurrenceDateTime ?? "").localeCompare(a.occurrenceDateTime ?? ""))[0];
     exchange.show({ ...stored, label: "RiskAssessment", content: newest ?? stored.body });
-    byId("support").append(storedAssessment(newest));
+    byId("support").append(storedAssessment(newest, about));
     return newest;
   } catch (failure) {
     if (isOpen()) byId("support").append(failureNote("The stored RiskAssessment could not be read.", failure));

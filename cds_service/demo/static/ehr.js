@@ -77,13 +77,23 @@ export function storedAssessments(patientId) {
   return call("GET", `fhir/RiskAssessment?patient=${encodeURIComponent(patientId)}`);
 }
 
-async function call(method, url, request) {
+/** Feature name → title, as the manifest has them; names speak for themselves without it. */
+export async function featureTitles() {
+  try {
+    const { body } = await call("GET", "model-card", undefined, "application/json");
+    return Object.fromEntries((body.features ?? []).map(({ name, title }) => [name, title]));
+  } catch {
+    return {};
+  }
+}
+
+async function call(method, url, request, accept = "*/*") {
   const exchange = { method, url: `/${url}`, request, status: 0, statusText: "" };
   const started = performance.now();
   try {
     const response = await fetch(url, {
       method,
-      headers: request ? { "Content-Type": "application/json" } : {},
+      headers: { Accept: accept, ...(request && { "Content-Type": "application/json" }) },
       body: request && JSON.stringify(request),
     });
     const text = await response.text();

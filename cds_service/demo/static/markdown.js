@@ -125,8 +125,10 @@ const INLINE = [
   [/^\*(?=[^\s*])([\s\S]*?[^\s*])\*(?!\*)/, ([, text]) => element("em", {}, ...inline(text))],
   [/^_(?=[^\s_])([\s\S]*?[^\s_])_(?!\w)/, ([, text]) => element("em", {}, ...inline(text))],
   [/^(?: {2,}|\\)\n/, () => element("br")],
-  // A run of words, up to a hard break.
-  [/^(?:(?! {2,}\n)[\w\s])+/, ([text]) => text],
+  // A date is not broken at its hyphens.
+  [/^\d{4}-\d\d-\d\d(?!\w)/, ([date]) => element("time", {}, date)],
+  // A run of words, up to a date or a hard break.
+  [/^(?:(?! {2,}\n|\d{4}-\d)[\w\s])+/, ([text]) => text],
 ];
 
 function inline(text) {
