@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cds_service.hooks.definition import ServiceDefinition
 from cds_service.metrics import Metrics
 from cds_service.settings import Settings
-from fhir_mapping import Mapping_
+from fhir_mapping import CompiledMapping
 from risk_model import Model
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class LoadedModel:
     """A verified model and the mapping compiled from its manifest: the two agree."""
 
     model: Model
-    mapping: Mapping_
+    mapping: CompiledMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

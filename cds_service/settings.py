@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Profile = Literal["production", "demo"]
 T = TypeVar("T")
@@ -21,7 +22,8 @@ class SettingsError(Exception):
 class Settings:
     """What an operator may set; the defaults are those of the README table.
 
-    Bytes, milliseconds and counts are plain integers; `public_url` has no trailing slash.
+    Bytes, milliseconds and counts are plain integers; `public_url` has no trailing slash;
+    `time_zone` is where the patients live: by its calendar their age is counted.
     """
 
     profile: Profile = "production"
@@ -36,6 +38,7 @@ class Settings:
     deadline_ms: int = 3000
     cors_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
+    time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
     @property
     def demo(self) -> bool:
@@ -116,6 +119,13 @@ def _origins(text: str) -> tuple[str, ...]:
     return origins
 
 
+def _time_zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, IsADirectoryError) as fault:
+        raise ValueError("must be a time zone such as Europe/Vienna") from fault
+
+
 def _database_url(text: str) -> str:
     if "://" not in text:
         raise ValueError("must be a SQLAlchemy URL such as sqlite:///var/cds.db")
@@ -136,6 +146,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "deadline_ms": _count(50, 60_000),
     "cors_origins": _origins,
     "log_level": _log_level,
+    "time_zone": _time_zone,
 }
 _VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     field.name: (f"CDS_{field.name.upper()}", _PARSERS[field.name]) for field in fields(Settings)

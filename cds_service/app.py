@@ -1,0 +1,194 @@
+"""The composition root: the only place where the parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from cds_service import delivery
+from cds_service.clients import Clients
+from cds_service.cors import Cors
+from cds_service.errors import ServiceError
+from cds_service.fhir_client import FhirClient
+from cds_service.hooks import ServiceDefinition, read_hooks_file
+from cds_service.log import configure_logging
+from cds_service.metrics import new_metrics
+from cds_service.observe import Observe
+from cds_service.parts import LoadedModel, Parts
+from cds_service.routes import discovery, feedback, fhir, health, pages, predict, services
+from cds_service.routes.answers import (
+    answer_http_exception,
+    answer_service_error,
+    answer_validation_error,
+)
+from cds_service.settings import Settings, unknown_variables
+from cds_service.store import Store
+from fhir_mapping import MappingError, compile_mapping, load_catalog, prefetch_templates
+from risk_model import ArtifactError, load_model
+
+log = structlog.get_logger(__name__)
+
+# FastAPI can report every request to OpenTelemetry, URLs and exception texts included. What this
+# service tells about a request is written in observe.py, and nowhere else.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
+
+
+class StartRefused(Exception):  # noqa: N818 (named by its fault, as in errors.py)
+    """The parts do not fit together. The message says which, and what to do."""
+
+
+def utc_now() -> datetime:
+    """The present; everything inside is given it."""
+    return datetime.now(UTC)
+
+
+def create_app(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> FastAPI:
+    """The service, ready to be served; raises StartRefused, SettingsError or HooksFileError."""
+    return application(assemble(settings, clock))
+
+
+def create_app_from_environment() -> FastAPI:
+    """The factory that uvicorn's workers call: `uvicorn --factory cds_service.app:…`."""
+    settings = Settings.from_environment(os.environ)
+    configure_logging(settings.log_level)
+    for name in unknown_variables(os.environ):
+        log.warning("unknown variable", variable=name)
+    if settings.demo:
+        log.warning("demo profile: calls without a JWT are answered", profile=settings.profile)
+    return create_app(settings)
+
+
+def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
+    """Every part, opened, verified and held against the others."""
+    definitions = read_hooks_file(settings.hooks_file)
+    models = load_models(settings, definitions)
+    for definition in definitions.values():
+        check_prefetch(definition, models[definition.model])
+    return Parts(
+        settings=settings,
+        services=definitions,
+        models=models,
+        store=Store.open(settings.database_url),
+        clients=Clients.from_file(settings.clients_file, settings.profile),
+        fhir=FhirClient(),
+        clock=clock,
+        metrics=new_metrics(),
+    )
+
+
+def load_models(
+    settings: Settings, definitions: dict[str, ServiceDefinition]
+) -> dict[str, LoadedModel]:
+    """Model name -> model, for every model that hooks.json names; raises StartRefused."""
+    versions: dict[str, str] = {}
+    for definition in definitions.values():
+        served = versions.setdefault(definition.model, definition.model_version)
+        if served != definition.model_version:
+            raise StartRefused(
+                f"{settings.hooks_file}: two versions of model '{definition.model}' are named, "
+                f"{served} and {definition.model_version}; one process serves one of them"
+            )
+    if not versions:
+        raise StartRefused(f"{settings.hooks_file}: no service is defined")
+    return {name: load(settings, name, version) for name, version in versions.items()}
+
+
+def load(settings: Settings, name: str, version: str) -> LoadedModel:
+    """One verified artifact and the mapping compiled from its manifest; raises StartRefused."""
+    directory = settings.model_dir / name / version
+    try:
+        model = load_model(directory)
+        mapping = compile_mapping(load_catalog(), model.manifest.raw)
+    except (ArtifactError, MappingError) as fault:
+        raise StartRefused(f"{directory}: {fault}") from fault
+    found = (model.manifest.name, model.manifest.version)
+    if found != (name, version):
+        raise StartRefused(f"{directory}: the manifest is that of {found[0]} {found[1]}")
+    return LoadedModel(model=model, mapping=mapping)
+
+
+def check_prefetch(definition: ServiceDefinition, loaded: LoadedModel) -> None:
+    """hooks.json must ask for what the mapping reads: `cds-service hooks write` makes it so."""
+    wanted = prefetch_templates(loaded.mapping)
+    differing = sorted(
+        key
+        for key in wanted.keys() | definition.prefetch.keys()
+        if wanted.get(key) != definition.prefetch.get(key)
+    )
+    if differing:
+        raise StartRefused(
+            f"service '{definition.id}': its prefetch templates {differing} are not those of model "
+            f"{definition.model} {definition.model_version}; run `cds-service hooks write`"
+        )
+
+
+def application(parts: Parts) -> FastAPI:
+    """The ASGI application around `parts`. Middleware is listed from the outside in."""
+    app = FastAPI(
+        title="cds-service",
+        lifespan=lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry=NO_TELEMETRY,
+        middleware=[
+            Middleware(Cors, settings=parts.settings),
+            Middleware(Observe, metrics=parts.metrics),
+        ],
+        exception_handlers={
+            ServiceError: answer_service_error,
+            HTTPException: answer_http_exception,
+            RequestValidationError: answer_validation_error,
+        },
+    )
+    app.state.parts = parts
+    for routes in (discovery, services, feedback, predict, fhir, health, pages):
+        app.include_router(routes.router(parts))
+    return app
+
+
+# What delivery may take to finish what is in flight; a message that is cut off here is due again
+# when its lease ends.
+STOP_SECONDS = 25.0
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Delivery runs while the service does; then the connections are closed."""
+    parts: Parts = app.state.parts
+    stop = asyncio.Event()
+    worker = asyncio.create_task(delivery.run(parts, stop))
+    worker.add_done_callback(tell_end)
+    log.info("started", profile=parts.settings.profile, services=list(parts.services))
+    try:
+        yield
+    finally:
+        stop.set()
+        _, unfinished = await asyncio.wait([worker], timeout=STOP_SECONDS)
+        for task in unfinished:
+            task.cancel()
+        await parts.fhir.close()
+        await parts.clients.close()
+        await to_thread.run_sync(parts.store.close)
+
+
+def tell_end(worker: asyncio.Task[None]) -> None:
+    """Delivery ends when it is told to. If it dies before, calls are still answered and stored."""
+    if not worker.cancelled() and (fault := worker.exception()) is not None:
+        log.error("delivery worker ended", exc_info=fault)

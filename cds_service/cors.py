@@ -1,0 +1,50 @@
+"""Cross-origin calls: browser-based CDS clients need them (CDS Hooks, "Cross-Origin Resource
+Sharing"). Outermost of all, so that errors carry the headers too and preflights need no JWT."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from cds_service.errors import BadRequest
+from cds_service.routes.answers import fault_answer
+from cds_service.settings import Settings
+
+DAY = 86_400
+
+
+class Cors(CORSMiddleware):
+    """Starlette's, except that a preflight is answered without text, or with an OperationOutcome.
+
+    Credentials are never allowed: a JWT in a header is not what browsers mean by them.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        super().__init__(
+            app,
+            allow_origins=allowed_origins(settings),
+            allow_methods=("GET", "HEAD", "POST"),
+            allow_headers=("Authorization", "Content-Type", "Accept"),
+            expose_headers=("WWW-Authenticate", "Retry-After", "Allow"),
+            max_age=DAY,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        plain = super().preflight_response(request_headers)
+        kept = {
+            name: value
+            for name, value in plain.headers.items()
+            if name not in ("content-type", "content-length")
+        }
+        if plain.status_code < 400:
+            return Response(status_code=204, headers=kept)
+        refusal = fault_answer(BadRequest("This origin, method or header is not allowed."))
+        refusal.headers.update(kept)
+        return refusal
+
+
+def allowed_origins(settings: Settings) -> tuple[str, ...]:
+    """Those of CDS_CORS_ORIGINS; with none set, any in the demo profile and none in production."""
+    return settings.cors_origins or (("*",) if settings.demo else ())

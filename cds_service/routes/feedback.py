@@ -1,0 +1,71 @@
+"""POST /cds-services/{id}/feedback: what became of the cards (CDS Hooks, "Feedback")."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+
+from cds_service.clients import Caller
+from cds_service.hooks import CardFeedback, parse_feedback
+from cds_service.observe import note
+from cds_service.parts import Parts
+from cds_service.routes.answers import json_answer
+from cds_service.routes.callers import caller_of
+from cds_service.routes.services import read_object, service
+from cds_service.store import AuditEntry, FeedbackItem
+
+
+def router(parts: Parts) -> APIRouter:
+    """Feedback is stored whole or not at all; a card that is not known is no fault.
+
+    The specification names no status and no body: 200 and how many items were new.
+    """
+    routes = APIRouter()
+
+    @routes.post("/cds-services/{service_id}/feedback")
+    async def receive(request: Request, service_id: str) -> Response:
+        caller = await caller_of(parts, request)
+        definition = service(parts, service_id)
+        sent = parse_feedback(await read_object(parts, request))
+        note(request, service=definition.id)
+        now = parts.clock()
+        items = [stored_form(item, definition.id, caller, now) for item in sent]
+        audit = audit_entry(definition.id, caller, now)
+        stored = await to_thread.run_sync(parts.store.add_feedback, items, audit)
+        return json_answer({"stored": stored})
+
+    return routes
+
+
+def stored_form(
+    sent: CardFeedback, service_id: str, caller: Caller, received_at: datetime
+) -> FeedbackItem:
+    """One item as the store keeps it."""
+    override = sent.override_reason
+    reason = override.reason if override else None
+    return FeedbackItem(
+        card=sent.card,
+        outcome=sent.outcome,
+        outcome_timestamp=sent.outcome_timestamp,
+        service_id=service_id,
+        received_at=received_at,
+        client=caller.client.name if caller.client else None,
+        accepted_suggestions=tuple(suggestion.id for suggestion in sent.accepted_suggestions),
+        override_reason=reason.model_dump(exclude_none=True) if reason else None,
+        user_comment=override.user_comment if override else None,
+    )
+
+
+def audit_entry(service_id: str, caller: Caller, now: datetime) -> AuditEntry:
+    """Feedback names cards, not patients: neither does its audit row."""
+    return AuditEntry(
+        recorded_at=now,
+        outcome="feedback",
+        status=200,
+        client=caller.client.name if caller.client else None,
+        tenant=caller.tenant,
+        address=caller.address,
+        service_id=service_id,
+    )

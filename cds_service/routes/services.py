@@ -1,0 +1,49 @@
+"""POST /cds-services/{id}: the call of a hook (CDS Hooks, "Calling a CDS Service")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from cds_service.assess import assess
+from cds_service.body import read_json_object
+from cds_service.errors import NotFound
+from cds_service.hooks import ServiceDefinition, hook_response, parse_hook_request
+from cds_service.observe import note
+from cds_service.parts import Parts
+from cds_service.routes.answers import json_bytes
+from cds_service.routes.callers import caller_of, client_of_call
+
+
+def router(parts: Parts) -> APIRouter:
+    """The services of hooks.json."""
+    routes = APIRouter()
+
+    @routes.post("/cds-services/{service_id}")
+    async def call(request: Request, service_id: str) -> Response:
+        caller = await caller_of(parts, request)
+        definition = service(parts, service_id)
+        hook_request = parse_hook_request(await read_object(parts, request), definition)
+        note(request, service=definition.id, hook_instance=hook_request.hook_instance)
+        caller = client_of_call(parts, caller, hook_request.fhir_server)
+        answer = await assess(parts, hook_request, definition, caller)
+        return json_bytes(hook_response(answer.cards))
+
+    return routes
+
+
+def service(parts: Parts, service_id: str) -> ServiceDefinition:
+    """The definition with this id; raises NotFound, which does not echo the id."""
+    definition = parts.services.get(service_id)
+    if definition is None:
+        raise NotFound("There is no such service.")
+    return definition
+
+
+async def read_object(parts: Parts, request: Request) -> dict[str, Any]:
+    """The body of `request` within the limits of the settings."""
+    settings = parts.settings
+    return await read_json_object(
+        request, max_bytes=settings.max_body_bytes, max_depth=settings.max_json_depth
+    )
