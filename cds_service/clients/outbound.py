@@ -39,7 +39,7 @@ async def read_bounded(answer: httpx.Response, most_bytes: int) -> bytes:
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise AnswerTooLarge("the answer is compressed, which was not asked for")
     body = bytearray()
-    async for part in answer.aiter_raw():
+    async for part in answer.aiter_bytes():
         body += part
         if len(body) > most_bytes:
             raise AnswerTooLarge(f"the answer has more than {most_bytes} bytes")
