@@ -13,15 +13,16 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
+from sqlalchemy.exc import ArgumentError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from cds_service import delivery
-from cds_service.clients import Clients
+from cds_service.clients import Clients, ClientsFileError
 from cds_service.cors import Cors
-from cds_service.errors import ServiceError
+from cds_service.errors import ServiceError, StoreUnavailable
 from cds_service.fhir_client import FhirClient
-from cds_service.hooks import ServiceDefinition, read_hooks_file
+from cds_service.hooks import HooksFileError, ServiceDefinition, read_hooks_file
 from cds_service.log import configure_logging
 from cds_service.metrics import new_metrics
 from cds_service.observe import Observe
@@ -32,7 +33,7 @@ from cds_service.routes.answers import (
     answer_service_error,
     answer_validation_error,
 )
-from cds_service.settings import Settings, unknown_variables
+from cds_service.settings import Settings, SettingsError, unknown_variables
 from cds_service.store import Store
 from fhir_mapping import MappingError, compile_mapping, load_catalog, prefetch_templates
 from risk_model import ArtifactError, load_model
@@ -54,25 +55,36 @@ class StartRefused(Exception):  # noqa: N818 (named by its fault, as in errors.p
     """The parts do not fit together. The message says which, and what to do."""
 
 
+# Everything that can be wrong with what an operator wrote; each message says where.
+START_FAULTS = (StartRefused, SettingsError, HooksFileError, ClientsFileError)
+
+
 def utc_now() -> datetime:
     """The present; everything inside is given it."""
     return datetime.now(UTC)
 
 
 def create_app(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -> FastAPI:
-    """The service, ready to be served; raises StartRefused, SettingsError or HooksFileError."""
+    """The service, ready to be served; raises one of START_FAULTS."""
     return application(assemble(settings, clock))
 
 
 def create_app_from_environment() -> FastAPI:
-    """The factory that uvicorn's workers call: `uvicorn --factory cds_service.app:…`."""
+    """The factory that each worker calls: `uvicorn --factory cds_service.app:…`."""
     settings = Settings.from_environment(os.environ)
     configure_logging(settings.log_level)
-    for name in unknown_variables(os.environ):
-        log.warning("unknown variable", variable=name)
-    if settings.demo:
-        log.warning("demo profile: calls without a JWT are answered", profile=settings.profile)
+    warn_of(settings)
     return create_app(settings)
+
+
+def warn_of(settings: Settings) -> None:
+    """Say in the log what an operator may not have meant."""
+    for name in unknown_variables(os.environ):
+        log.warning("a variable that nobody reads", variable=name)
+    if settings.demo:
+        log.warning("demo profile: calls without a JWT are answered; never use it for patients")
+    elif settings.clients_file is None:
+        log.warning("CDS_CLIENTS_FILE is not set: no client can call")
 
 
 def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
@@ -85,12 +97,20 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
         settings=settings,
         services=definitions,
         models=models,
-        store=Store.open(settings.database_url),
         clients=Clients.from_file(settings.clients_file, settings.profile),
+        store=open_store(settings),
         fhir=FhirClient(),
         clock=clock,
         metrics=new_metrics(),
     )
+
+
+def open_store(settings: Settings) -> Store:
+    """The store, tables made where they are missing; raises StartRefused."""
+    try:
+        return Store.open(settings.database_url)
+    except (ValueError, ArgumentError, ModuleNotFoundError, StoreUnavailable) as fault:
+        raise StartRefused(f"CDS_DATABASE_URL: {fault}") from fault
 
 
 def load_models(

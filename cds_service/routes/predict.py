@@ -123,7 +123,8 @@ def described(manifest: Manifest, estimate: RiskEstimate) -> dict[str, Any]:
 
 
 def _explained(feature: Feature, entry: Contribution) -> dict[str, Any]:
-    return {
+    named = {} if feature.categories is None else {"category": _name_of(feature, entry.value)}
+    return named | {
         "feature": feature.name,
         "title": feature.title,
         "value": entry.value,
@@ -131,6 +132,10 @@ def _explained(feature: Feature, entry: Contribution) -> dict[str, Any]:
         "contribution": entry.log_odds,
         "direction": _direction(entry.log_odds),
     }
+
+
+def _name_of(feature: Feature, value: float | None) -> str | None:
+    return next((name for name, code in (feature.categories or {}).items() if code == value), None)
 
 
 def _direction(log_odds: float) -> str:

@@ -1,0 +1,154 @@
+"""`cds-service`: the one program. Offline commands of other packages join it by entry point."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+from rich.console import Console
+from rich.text import Text
+
+from cds_service import __version__
+from cds_service.app import START_FAULTS, assemble, create_app_from_environment, utc_now
+from cds_service.demo.cli import demo
+from cds_service.hooks_file import hooks
+from cds_service.score import score
+from cds_service.settings import Settings
+
+COMMANDS = "cds_service.commands"
+GRACE_SECONDS = 30
+
+program = typer.Typer(
+    help="Clinical decision support for risk prediction, over CDS Hooks and FHIR.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they could hold a patient's record
+)
+program.add_typer(demo, name="demo")
+program.add_typer(hooks, name="hooks")
+program.command(epilog="Example: cds-service score request.json")(score)
+
+
+@program.callback(invoke_without_command=True)
+def _program(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@program.command(epilog="Example: CDS_PROFILE=demo cds-service serve --port 8000")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes to serve with.", show_default="CDS_WORKERS, or 1", min=1),
+    ] = None,
+) -> None:
+    """Start the service; its settings come from the environment (CDS_…)."""
+    os.environ.setdefault("CDS_PUBLIC_URL", f"http://{reachable(host)}:{port}")
+    settings = Settings.from_environment(os.environ)
+    count = workers or settings.workers
+    announce(settings)
+    if count == 1:
+        listen(create_app_from_environment(), host, port)
+        return
+    # Once here, so that what is wrong is said once and not by every worker again and again.
+    assemble(settings, utc_now).store.close()
+    with tempfile.TemporaryDirectory(prefix="cds-metrics-") as directory:
+        # Each worker counts for itself; /metrics adds them up through this folder.
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
+        listen("cds_service.app:create_app_from_environment", host, port, workers=count)
+
+
+def listen(app: FastAPI | str, host: str, port: int, *, workers: int | None = None) -> None:
+    """Serve until a signal says stop; what is in flight then is finished. A str is a factory."""
+    uvicorn.run(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        host=host,
+        port=port,
+        # Ours has the route and the outcome; uvicorn's has the query, and with it the patient.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def reachable(host: str) -> str:
+    """The host of a URL under which a listener on `host` is found on this machine."""
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 (compared with, not listened on)
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def announce(settings: Settings) -> None:
+    """The URL to open, for a person at a terminal; the log goes to stderr."""
+    console = Console()
+    if settings.demo:
+        console.print(Text.assemble(("Open ", "bold"), (f"{settings.public_url}/", "bold cyan")))
+        console.print("Demo profile: calls without a JWT are answered. Made-up patients only.")
+    else:
+        console.print(Text(f"CDS Hooks discovery: {settings.public_url}/cds-services"))
+
+
+def add_offline_commands(arguments: list[str]) -> None:
+    """Commands of other packages. One is imported only when it is called: training code takes
+    seconds and hundreds of megabytes to load, and may not be installed where the service runs."""
+    for entry in entry_points(group=COMMANDS):
+        called = arguments[:1] == [entry.name]
+        program.add_typer(offline(entry) if called else listed(entry), name=entry.name)
+
+
+def offline(entry: EntryPoint) -> typer.Typer:
+    """The command itself, or what to install for it."""
+    try:
+        loaded: typer.Typer = entry.load()
+    except ModuleNotFoundError as fault:
+        return lacking(entry, fault)
+    return loaded
+
+
+def listed(entry: EntryPoint) -> typer.Typer:
+    """The command's line in the list of commands."""
+    return typer.Typer(help=f"Offline: see `cds-service {entry.name} --help`.", callback=_nothing)
+
+
+def lacking(entry: EntryPoint, fault: ModuleNotFoundError) -> typer.Typer:
+    """A command that says what it needs, whatever its arguments."""
+    needs = (
+        f"`cds-service {entry.name}` needs packages that the service itself does without "
+        f"({fault.name} is missing). Install them: pip install 'cds-service[training]'"
+    )
+
+    def tell() -> None:
+        typer.echo(needs, err=True)
+        raise typer.Exit(2)
+
+    stub = typer.Typer(help=needs, invoke_without_command=True, callback=tell)
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    stub.command("about", context_settings=settings)(tell)
+    return stub
+
+
+def _nothing() -> None:
+    """Never called: a command that is called is the command itself."""
+
+
+def main() -> None:
+    """The program's entry point."""
+    add_offline_commands(sys.argv[1:])
+    try:
+        program(prog_name="cds-service")
+    except START_FAULTS as fault:
+        Console(stderr=True).print(Text(str(fault), style="red"), soft_wrap=True)
+        sys.exit(2)
