@@ -111,7 +111,7 @@ def bundle_of(person: DemoPatient) -> dict[str, Any]:
     """The record as a collection Bundle."""
     entries = [
         {
-            "fullUrl": f"urn:demo-ehr:{resource['resourceType']}/{resource['id']}",
+            "fullUrl": f"https://demo-ehr.example/fhir/{resource['resourceType']}/{resource['id']}",
             "resource": resource,
         }
         for resource in person.resources
@@ -172,10 +172,10 @@ def _shown(person: DemoPatient, answer: Answer) -> RenderableType:
 
 
 def _card(card: dict[str, Any]) -> RenderableType:
-    actions = [f"→ {suggestion['label']}" for suggestion in card.get("suggestions", [])]
+    actions = [Text(f"→ {suggestion['label']}") for suggestion in card.get("suggestions", [])]
     return Panel(
         Group(Text(card["summary"], style="bold"), Markdown(card.get("detail", "")), *actions),
-        title=card["indicator"],
+        title=Text(card["indicator"]),
         subtitle=Text(card["source"]["label"]),
         border_style=COLOURS.get(card["indicator"], "none"),
     )

@@ -45,6 +45,10 @@ PAGE_HEADERS = {
     # A page of an older version with a script of a newer one would be nobody's version.
     "Cache-Control": "no-cache",
 }
+# Plots are SVG with styles of their own; opened by itself, such a file may style and do no more.
+PICTURE_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"
+}
 
 
 def router(parts: Parts) -> APIRouter:
@@ -82,7 +86,9 @@ def _add_model_card(pages: APIRouter, parts: Parts) -> None:
         picture = find(model).pictures.get(path)
         if picture is None:
             raise NotFound("The model card has no such picture.")
-        return FileResponse(picture, media_type=PICTURE_TYPES[picture.suffix], headers=PAGE_HEADERS)
+        return FileResponse(
+            picture, media_type=PICTURE_TYPES[picture.suffix], headers=PICTURE_HEADERS
+        )
 
 
 def wants_json(accept: str) -> bool:
