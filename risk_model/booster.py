@@ -1,4 +1,4 @@
-"""The only place that touches XGBoost: bytes → booster, row → margin, row → exact TreeSHAP."""
+"""The only place that touches XGBoost: bytes → booster, rows → margins and exact TreeSHAP."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ with _hidden("pandas", "sklearn"):
     import xgboost
 
 Row = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 Booster = xgboost.Booster
 
 
@@ -46,16 +47,15 @@ def load_booster(content: bytes) -> Booster:
     return booster
 
 
-def margins(booster: Booster, rows: Row) -> npt.NDArray[np.float64]:
-    """Log-odds before calibration, one per row; NaN marks an absent feature."""
-    out = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
-    return np.asarray(out, dtype=np.float64)
+def margins_and_shap_values(booster: Booster, rows: Row) -> tuple[Floats, Floats]:
+    """Log-odds before calibration, and exact TreeSHAP of them; NaN marks an absent feature.
 
-
-def shap_values(booster: Booster, rows: Row) -> npt.NDArray[np.float64]:
-    """Exact TreeSHAP on the margin: one column per feature, the last is the expected margin.
-
-    https://arxiv.org/abs/1802.03888; XGBoost computes it in C++ and needs a DMatrix for it.
+    One margin per row; one column per feature, the last is the expected margin. XGBoost computes
+    TreeSHAP (https://arxiv.org/abs/1802.03888) in C++ and needs a DMatrix for it; with that at
+    hand, predicting from it costs a quarter of inplace_predict.
     """
-    matrix = xgboost.DMatrix(rows, nthread=1, feature_names=booster.feature_names)
-    return np.asarray(booster.predict(matrix, pred_contribs=True), dtype=np.float64)
+    # Column names were compared when the model was loaded; passing them costs 50 µs a call.
+    matrix = xgboost.DMatrix(rows, nthread=1)
+    margins = booster.predict(matrix, output_margin=True, validate_features=False)
+    shap_values = booster.predict(matrix, pred_contribs=True, validate_features=False)
+    return np.asarray(margins, dtype=np.float64), np.asarray(shap_values, dtype=np.float64)

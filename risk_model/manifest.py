@@ -104,40 +104,65 @@ def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
 
 def _feature(raw: Mapping[str, Any]) -> Feature:
     name = _entry(raw, "name", str)
-    low, high = _bounds(raw, name, "plausible")
-    _require(low is not None and high is not None, f"feature {name}: plausible has an open end")
-    assert low is not None  # noqa: S101 - for the type checker; refused on the line above
-    assert high is not None  # noqa: S101
-    categories = raw.get("categories")
     return Feature(
         name=name,
         title=_entry(raw, "title", str),
         unit=_entry(raw, "unit", str),
-        plausible=(low, high),
-        clip=_bounds(raw, name, "clip"),
+        plausible=_plausible(raw, name),
+        clip=_clip(raw, name),
         required=_entry(raw, "required", bool),
-        categories=None if categories is None else {k: float(v) for k, v in categories.items()},
+        categories=_categories(raw, name),
     )
 
 
-def _bounds(raw: Mapping[str, Any], name: str, key: str) -> tuple[float | None, float | None]:
-    low, high = _converted(f"feature {name}: {key}", lambda: tuple(raw.get(key) or (None, None)))
-    ordered = low is None or high is None or low <= high
-    _require(ordered, f"feature {name}: {key} is upside down")
-    return (None if low is None else float(low), None if high is None else float(high))
+def _plausible(raw: Mapping[str, Any], name: str) -> tuple[float, float]:
+    low, high = _converted(f"feature {name}: plausible", lambda: _pair(float, raw["plausible"]))
+    _require(low <= high, f"feature {name}: plausible is upside down")
+    return low, high
+
+
+def _clip(raw: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    if raw.get("clip") is None:
+        return None, None
+    return _converted(
+        f"feature {name}: clip",
+        lambda: _pair(lambda end: None if end is None else float(end), raw["clip"]),
+    )
+
+
+def _pair(convert: Callable[[Any], T], ends: Any) -> tuple[T, T]:
+    low, high = ends
+    return convert(low), convert(high)
+
+
+def _categories(raw: Mapping[str, Any], name: str) -> Mapping[str, float] | None:
+    if raw.get("categories") is None:
+        return None
+    return _converted(
+        f"feature {name}: categories",
+        lambda: {title: float(value) for title, value in raw["categories"].items()},
+    )
 
 
 def _groups(raw: Mapping[str, Any], names: list[str]) -> tuple[tuple[str, ...], ...]:
-    groups = tuple(tuple(group) for group in raw.get("sufficiency", {}).get("at_least_one_of", []))
+    groups = _converted(
+        "sufficiency",
+        lambda: tuple(
+            tuple(group) for group in raw.get("sufficiency", {}).get("at_least_one_of", ())
+        ),
+    )
     strangers = {name for group in groups for name in group} - set(names)
     _require(not strangers, f"sufficiency names unknown features {sorted(strangers)}")
     return groups
 
 
 def _levels(raw: Mapping[str, Any]) -> tuple[Level, ...]:
-    levels = tuple(
-        Level(level=entry["level"], below=float(entry.get("below", math.inf)))
-        for entry in _entry(raw, "levels", list)
+    levels = _converted(
+        "levels",
+        lambda: tuple(
+            Level(level=str(entry["level"]), below=float(entry.get("below", math.inf)))
+            for entry in raw["levels"]
+        ),
     )
     cuts = [band.below for band in levels]
     rising = all(low < high for low, high in itertools.pairwise(cuts))
@@ -184,9 +209,10 @@ def _entry(raw: Mapping[str, Any], key: str, kind: type[T]) -> T:
 
 
 def _converted(what: str, convert: Callable[[], T]) -> T:
+    """What `convert` makes of an entry, or the refusal of that entry."""
     try:
         return convert()
-    except (KeyError, TypeError, ValueError) as fault:
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise _unusable(f"{what} cannot be read ({fault!r})") from fault
 
 

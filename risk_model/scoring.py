@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from risk_model.booster import Booster, Row, load_booster, margins, shap_values
+from risk_model.booster import Booster, Row, load_booster, margins_and_shap_values
 from risk_model.explanation import Contribution, explain
 from risk_model.manifest import (
     CALIBRATION,
@@ -128,12 +128,13 @@ def sigmoid(log_odds: float) -> float:
 
 
 def _estimate(model: Model, values: Mapping[str, float], row: Row) -> RiskEstimate:
-    log_odds = model.calibration.log_odds(float(margins(model.booster, row)[0]))
+    margins, shap_values = margins_and_shap_values(model.booster, row)
+    log_odds = model.calibration.log_odds(float(margins[0]))
     probability = sigmoid(log_odds)
     baseline, contributions = explain(
         model.manifest.features,
         values,
-        shap_values(model.booster, row)[0],
+        shap_values[0],
         log_odds,
         model.calibration.slope,
     )
