@@ -179,7 +179,7 @@ function earlierResult(observation) {
   if (!VOID.includes(observation.status)) {
     return element("span", {}, element("b", {}, numberText(observation)), ` ${when}`);
   }
-  return element("span", {}, element("s", {}, numberText(observation)), ` ${observation.status.replaceAll("-", " ")}`);
+  return element("span", { class: "void" }, element("s", {}, numberText(observation)), ` ${observation.status.replaceAll("-", " ")}`);
 }
 
 function valueText(observation) {
