@@ -56,12 +56,14 @@ def serve(
     os.environ.setdefault("CDS_PUBLIC_URL", f"http://{reachable(host)}:{port}")
     settings = Settings.from_environment(os.environ)
     count = workers or settings.workers
-    announce(settings)
     if count == 1:
-        listen(create_app_from_environment(), host, port)
+        app = create_app_from_environment()
+        announce(settings)
+        listen(app, host, port)
         return
     # Once here, so that what is wrong is said once and not by every worker again and again.
     assemble(settings, utc_now).store.close()
+    announce(settings)
     with tempfile.TemporaryDirectory(prefix="cds-metrics-") as directory:
         # Each worker counts for itself; /metrics adds them up through this folder.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
