@@ -132,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
     ehr: FakeEhr
     protocol_version = "HTTP/1.1"
     timeout = 5
+    wbufsize = -1  # one segment for each answer: no waiting for a delayed ACK
+    disable_nagle_algorithm = True
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
