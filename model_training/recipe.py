@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fhir_mapping.concepts import load_catalog
+from fhir_mapping import load_catalog
 
 DIABETES_UNDIAGNOSED = Path(__file__).with_name("diabetes_undiagnosed.toml")
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fhir_mapping.concepts import load_catalog
+from fhir_mapping import load_catalog
 from model_training.cohort import select_cohort, select_treated
 from model_training.features import as_values, sample_from
 from model_training.nhanes import Cycle, DatasetError, load_cycles, read_cycle, read_table
