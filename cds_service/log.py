@@ -9,6 +9,21 @@ from types import TracebackType
 from typing import Any
 
 import structlog
+from fastapi import Request
+from starlette.types import Scope
+
+_NOTES = "cds_service.notes"
+
+
+def note(request: Request, **facts: str) -> None:
+    """Add facts to the one log line of `request`: ids of calls, named outcomes, no patient data."""
+    request.scope.setdefault(_NOTES, {}).update(facts)
+
+
+def notes_of(scope: Scope) -> dict[str, str]:
+    """What was noted about a request."""
+    notes: dict[str, str] = scope.get(_NOTES, {})
+    return notes
 
 
 def configure_logging(level: str) -> None:

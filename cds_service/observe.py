@@ -7,11 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import structlog
-from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.errors import InternalFault
+from cds_service.log import notes_of
 from cds_service.metrics import METHODS, Metrics
 from cds_service.routes.answers import fault_answer
 
@@ -20,12 +20,6 @@ log = structlog.get_logger(__name__)
 UNKNOWN_ROUTE = "unknown"
 # What nginx writes when the client left before the answer; no status of HTTP says so.
 CLIENT_LEFT = 499
-_NOTES = "cds_service.notes"
-
-
-def note(request: Request, **facts: str) -> None:
-    """Add facts to the log line of `request`: ids of calls and named outcomes, no patient data."""
-    request.scope.setdefault(_NOTES, {}).update(facts)
 
 
 class Observe:
@@ -68,7 +62,7 @@ class Observe:
             method=method if method in METHODS else "other",
             status=status,
             ms=round(seconds * 1000, 1),
-            **scope.get(_NOTES, {}),
+            **notes_of(scope),
         )
 
 

@@ -17,6 +17,7 @@ from cds_service.errors import (
     ServiceError,
     operation_outcome,
 )
+from cds_service.log import note
 
 JSON = "application/json"
 FHIR_JSON = "application/fhir+json"
@@ -47,9 +48,10 @@ def fault_answer(fault: ServiceError) -> Response:
     )
 
 
-async def answer_service_error(_request: Request, fault: Exception) -> Response:
+async def answer_service_error(request: Request, fault: Exception) -> Response:
     """The handler for everything in the error tree."""
     assert isinstance(fault, ServiceError)  # noqa: S101 (registered for this class only)
+    note(request, outcome=f"refused:{type(fault).__name__}")
     return fault_answer(fault)
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from cds_service.clients import Caller
 from cds_service.hooks import CardFeedback, parse_feedback
-from cds_service.observe import note
+from cds_service.log import note
 from cds_service.parts import Parts
 from cds_service.routes.answers import json_answer
 from cds_service.routes.callers import caller_of

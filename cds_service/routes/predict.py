@@ -10,7 +10,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from cds_service.errors import BadRequest, Issue, NotFound
-from cds_service.observe import note
+from cds_service.log import note
 from cds_service.parts import LoadedModel, Parts
 from cds_service.routes.answers import json_answer
 from cds_service.routes.callers import caller_of

@@ -10,7 +10,7 @@ from cds_service.assess import assess
 from cds_service.body import read_json_object
 from cds_service.errors import NotFound
 from cds_service.hooks import ServiceDefinition, hook_response, parse_hook_request
-from cds_service.observe import note
+from cds_service.log import note
 from cds_service.parts import Parts
 from cds_service.routes.answers import json_bytes
 from cds_service.routes.callers import caller_of, client_of_call
@@ -28,6 +28,7 @@ def router(parts: Parts) -> APIRouter:
         note(request, service=definition.id, hook_instance=hook_request.hook_instance)
         caller = client_of_call(parts, caller, hook_request.fhir_server)
         answer = await assess(parts, hook_request, definition, caller)
+        note(request, outcome=answer.outcome)
         return json_bytes(hook_response(answer.cards))
 
     return routes
