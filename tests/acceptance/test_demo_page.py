@@ -329,9 +329,11 @@ def test_on_a_phone_list_and_chart_take_turns_and_nothing_overflows(page: Page) 
     expect(page.locator("#chart")).to_be_hidden()
     open_chart(page, "okafor-amara")
     expect(page.locator("#patient-list")).to_be_hidden()
+    expect(page.locator("#chart")).to_be_focused()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.get_by_role("button", name="All patients").click()
     expect(page.locator("#patient-list")).to_be_visible()
+    expect(page.locator("#open-okafor-amara")).to_be_focused()
 
 
 def test_the_model_card_is_reached_from_the_demo_and_shows_its_pictures(page: Page) -> None:

@@ -69,9 +69,13 @@ function openFromHash() {
   byId("open-chart").hidden = !link;
   if (!link) {
     document.title = "Demo EHR";
+    // Back from a chart, to where it was opened.
+    if (visit > 1) listLinks().find(({ tabIndex }) => tabIndex === 0)?.focus();
     return;
   }
   link.setAttribute("aria-current", "page");
+  // On a narrow screen the list is gone, and with it the focus.
+  if (link.offsetParent === null) byId("chart").focus();
   openChart(id, visit);
 }
 
@@ -119,7 +123,14 @@ async function askForSupport(id, isOpen) {
     exchange.show({ ...discovery, label: "Discovery", content: discovery.body });
     services = discovery.body.services.filter(({ hook }) => hook === "patient-view");
   } catch (failure) {
-    if (isOpen()) showFailure("The service could not be discovered.", "Discovery", failure);
+    if (isOpen()) {
+      markInList(id, ["failed"]);
+      showFailure("The service could not be discovered.", "Discovery", failure);
+    }
+    return undefined;
+  }
+  if (!services.length) {
+    byId("support-status").textContent = "No service on offer listens to the opening of a chart.";
     return undefined;
   }
   const outcomes = await Promise.all(services.map((service) => askService(service, context, isOpen)));
