@@ -78,13 +78,8 @@ bundles = st.builds(
     lambda entries: {"resourceType": "Bundle", "entry": [{"resource": e} for e in entries]},
     st.lists(resources | json, max_size=4),
 )
-prefetches = st.fixed_dictionaries(
-    {},
-    optional=dict.fromkeys(
-        ("patient", "observations", "conditions", "medications", "unheard-of"),
-        json | resources | bundles,
-    ),
-)
+KEYS = ("patient", "observations", "conditions", "medications", "unheard-of")
+prefetches = st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, json | resources | bundles))
 
 
 def request(prefetch: Any, **change: Any) -> dict[str, Any]:
