@@ -35,7 +35,10 @@ def medication_shows(
     request: Mapping[str, Any], rule: FindingRule, systems: Mapping[str, str]
 ) -> bool:
     """Whether a MedicationRequest or MedicationStatement of this patient implies the finding."""
-    if request.get("status") in NOT_GIVEN or request.get("doNotPerform") is True:
+    status = request.get("status")
+    if (isinstance(status, str) and status.strip() in NOT_GIVEN) or (
+        request.get("doNotPerform") is True
+    ):
         return False
     return any(
         _coded(medicine, rule, systems)

@@ -103,7 +103,7 @@ def recognise(quantity: Mapping[str, Any], table: UnitTable) -> Unit | AbsentRea
     if not code and not text:
         return AbsentReason.UNIT_MISSING
     spelled = table.by_text.get(fold(text)) if text else None
-    if code and quantity.get("system") in UCUM_SYSTEMS:
+    if code and _text(quantity.get("system")) in UCUM_SYSTEMS:
         coded = table.by_code.get(code)
         if coded is None:
             return AbsentReason.UNIT_UNKNOWN

@@ -111,7 +111,7 @@ class _Walk:
             self.patient.take(resource)
         elif kind == "Condition":
             self.condition(resource)
-        elif kind in MEDICATION_TYPES:
+        elif isinstance(kind, str) and kind in MEDICATION_TYPES:
             self.medication(resource)
 
     # ------------------------------------------------------------------------- Observations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -125,6 +126,18 @@ conditions = st.builds(
     st.sampled_from(["44054006", "77386006", "15777000"]),
     subjects,
 )
+requests = st.builds(
+    lambda status, text: {
+        "resourceType": "MedicationRequest",
+        "status": status,
+        "subject": {"reference": "Patient/p1"},
+        "medicationCodeableConcept": {"text": text},
+        "medicationReference": {"reference": "#m", "display": text},
+        "contained": [{"resourceType": "Medication", "id": "m", "code": {"text": text}}],
+    },
+    st.sampled_from(["active", "entered-in-error"]),
+    st.sampled_from(["metformin", "ramipril"]),
+)
 records = st.lists(st.one_of(observations, observations, patients, conditions), max_size=12)
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -163,15 +176,27 @@ def test_removing_a_resource_never_turns_an_absence_into_a_value(
     assert set(fewer) <= set(whole)
 
 
-@given(st.lists(observations, max_size=3), st.data())
-@settings(max_examples=300)
-def test_any_json_in_a_resource_gives_values_or_absences(
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) below `value`."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    found: list[tuple[Any, Any]] = []
+    for key, inner in items:
+        found.append((value, key))
+        if isinstance(inner, dict | list):
+            found += places(inner)
+    return found
+
+
+@given(st.lists(observations | conditions | patients | requests, min_size=1, max_size=3), st.data())
+@settings(max_examples=400)
+def test_any_json_anywhere_in_a_resource_gives_values_or_absences(
     record: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    for resource in record:
-        for name in data.draw(st.lists(st.sampled_from(sorted(resource)), max_size=2)):
-            if name != "resourceType":
-                resource[name] = data.draw(json)
+    # Drawn values may be shared between resources; what is replaced is replaced in a copy.
+    record = copy.deepcopy(record)
+    for _ in range(2):
+        container, key = data.draw(st.sampled_from(places(record)))
+        container[key] = data.draw(json)
     assert all(math.isfinite(v) for v in vector(record).values().values())
 
 
