@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import httpx
 import structlog
@@ -78,7 +77,7 @@ class Clients:
     async def close(self) -> None:
         await self._http.aclose()
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Client]:
         return iter(self._clients)
 
     def named(self, name: str) -> Client | None:

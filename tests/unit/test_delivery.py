@@ -193,15 +193,22 @@ def test_a_message_that_no_worker_survives_is_given_up_too(house: House) -> None
     assert house.ehr.asked == []
 
 
-def test_a_server_that_stalls_costs_one_try_and_blocks_no_other_message(
+def test_a_server_that_stalls_costs_one_try_and_no_message(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "TRY_SECONDS", 0.3)
     for _ in range(4):
         house.keep()
     house.ehr.faults.append("stall")
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "TRY_SECONDS", 0.5)
+        statuses = house.work()
+    stalled = [status for status in statuses if status.state is MessageState.READY]
+    assert stalled
+    assert stalled[0].reason in ("no answer in time", "the deadline has passed")
+    house.clock.now += timedelta(seconds=2)
     house.work()
-    assert house.store.depth() == {"ready": 1, "claimed": 0, "delivered": 3, "dead": 0}
+    assert house.store.depth() == {"ready": 0, "claimed": 0, "delivered": 4, "dead": 0}
+    assert len(house.ehr.resources) == 4
 
 
 @pytest.mark.parametrize(
@@ -287,7 +294,7 @@ def test_the_loop_delivers_until_it_is_stopped_and_outlives_a_fault(
     async def whole() -> None:
         stop, parts = asyncio.Event(), house.parts
         running = asyncio.create_task(run(parts, stop))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not house.ehr.resources:
                 await asyncio.sleep(0.01)
             stop.set()
@@ -390,7 +397,7 @@ def test_a_token_without_a_lifetime_serves_once(house: House, lifetime: Any) -> 
 
 
 def write_inline(
-    house: House, record: AssessmentRecord, token: str | None, scope: str, seconds: float = 5
+    house: House, record: AssessmentRecord, token: str | None, scope: str, seconds: float = 20
 ) -> InlineResult:
     async def whole() -> InlineResult:
         parts = house.parts
@@ -429,7 +436,8 @@ def test_inline_that_fails_says_why_and_raises_nothing(
     house: House, token: str | None, scope: str, fault: Fault | None, reason: str
 ) -> None:
     house.ehr.faults.append(fault)
-    result = write_inline(house, an_assessment(), token, scope, seconds=0.3)
+    seconds = 0.3 if fault == "stall" else 20
+    result = write_inline(house, an_assessment(), token, scope, seconds)
     assert result.created is None
     assert result.reason is not None
     assert result.reason.startswith(reason)
