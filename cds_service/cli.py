@@ -103,52 +103,41 @@ def announce(settings: Settings) -> None:
         console.print(Text(f"CDS Hooks discovery: {settings.public_url}/cds-services"))
 
 
-def add_offline_commands(arguments: list[str]) -> None:
+def add_offline_commands(to: typer.Typer, arguments: list[str]) -> None:
     """Commands of other packages. One is imported only when it is called: training code takes
     seconds and hundreds of megabytes to load, and may not be installed where the service runs."""
     for entry in entry_points(group=COMMANDS):
-        called = arguments[:1] == [entry.name]
-        program.add_typer(offline(entry) if called else listed(entry), name=entry.name)
+        if arguments[:1] == [entry.name]:
+            add_offline_command(to, entry)
+        else:
+            to.command(entry.name, help=f"Offline: see `cds-service {entry.name} --help`.")(_listed)
 
 
-def offline(entry: EntryPoint) -> typer.Typer:
-    """The command itself, or what to install for it."""
+def add_offline_command(to: typer.Typer, entry: EntryPoint) -> None:
+    """The command itself, or one that says what to install for it."""
     try:
-        loaded: typer.Typer = entry.load()
+        to.add_typer(entry.load(), name=entry.name)
     except ModuleNotFoundError as fault:
-        return lacking(entry, fault)
-    return loaded
+        needs = (
+            f"`cds-service {entry.name}` needs packages that the service itself does without "
+            f"({fault.name} is missing). Install them: pip install 'cds-service[training]'"
+        )
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+        def tell() -> None:
+            typer.echo(needs, err=True)
+            raise typer.Exit(2)
+
+        to.command(entry.name, help=needs, context_settings=anything)(tell)
 
 
-def listed(entry: EntryPoint) -> typer.Typer:
-    """The command's line in the list of commands."""
-    return typer.Typer(help=f"Offline: see `cds-service {entry.name} --help`.", callback=_nothing)
-
-
-def lacking(entry: EntryPoint, fault: ModuleNotFoundError) -> typer.Typer:
-    """A command that says what it needs, whatever its arguments."""
-    needs = (
-        f"`cds-service {entry.name}` needs packages that the service itself does without "
-        f"({fault.name} is missing). Install them: pip install 'cds-service[training]'"
-    )
-
-    def tell() -> None:
-        typer.echo(needs, err=True)
-        raise typer.Exit(2)
-
-    stub = typer.Typer(help=needs, invoke_without_command=True, callback=tell)
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    stub.command("about", context_settings=settings)(tell)
-    return stub
-
-
-def _nothing() -> None:
+def _listed() -> None:
     """Never called: a command that is called is the command itself."""
 
 
 def main() -> None:
     """The program's entry point."""
-    add_offline_commands(sys.argv[1:])
+    add_offline_commands(program, sys.argv[1:])
     try:
         program(prog_name="cds-service")
     except START_FAULTS as fault:
