@@ -40,6 +40,7 @@ class HookAnswer:
     """What the EHR gets, and by which name it goes into metrics."""
 
     cards: list[dict[str, Any]]
+    system_actions: list[dict[str, Any]]
     outcome: str
 
 
@@ -100,7 +101,12 @@ def _conclude(
         write_back.message(call.parts, call, record) if record else None,
     )
     _count(call, shown, outcome)
-    return HookAnswer(cards=[card.body for card in shown], outcome=outcome), stored
+    answer = HookAnswer(
+        cards=[card.body for card in shown],
+        system_actions=write_back.system_actions(call.parts, call, stored) if stored else [],
+        outcome=outcome,
+    )
+    return answer, stored
 
 
 def _frame(call: Call) -> cards.Frame:

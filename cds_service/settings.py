@@ -35,7 +35,7 @@ class Settings:
     workers: int = 1
     max_body_bytes: int = 20_000_000
     max_json_depth: int = 64
-    deadline_ms: int = 3000
+    deadline_ms: int = 500
     cors_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cds_service.delivery.in_call import InlineResult
 from cds_service.delivery.in_call import inline as create_inline
@@ -30,6 +30,22 @@ def message(parts: Parts, call: Call, record: AssessmentRecord) -> OutboxMessage
         client=call.caller.client.name,
         resource=record.resource,
     )
+
+
+def system_actions(parts: Parts, call: Call, record: AssessmentRecord) -> list[dict[str, Any]]:
+    """What the EHR is asked to write by itself; empty where that is not its way.
+
+    Only for an assessment that this very call made (or the same call sent again): a repeat with
+    the same inputs is no new fact. CDS Hooks 2.0.1, "System Action": a create holds a new
+    resource, so that the id is the EHR's to give.
+    """
+    if _plan(parts, call).way is not Way.SYSTEM_ACTION:
+        return []
+    if record.hook_instance != call.request.hook_instance:
+        return []
+    resource = {name: value for name, value in record.resource.items() if name != "id"}
+    description = "Record the risk assessment in the chart"
+    return [{"type": "create", "description": description, "resource": resource}]
 
 
 async def inline(parts: Parts, call: Call, record: AssessmentRecord) -> InlineResult | None:

@@ -8,12 +8,17 @@ from typing import Any
 import orjson
 
 
-def hook_response(cards: Sequence[dict[str, Any]]) -> bytes:
+def hook_response(
+    cards: Sequence[dict[str, Any]], system_actions: Sequence[dict[str, Any]] = ()
+) -> bytes:
     """`{"cards": […]}` in which nothing but `cards` itself is null or empty.
 
     CDS Hooks, "Use of JSON": elements SHALL NOT be null, "", [] or {} unless stated otherwise.
     """
-    return orjson.dumps({"cards": [without_empties(card) for card in cards]})
+    body: dict[str, Any] = {"cards": [without_empties(card) for card in cards]}
+    if system_actions:
+        body["systemActions"] = [without_empties(action) for action in system_actions]
+    return orjson.dumps(body)
 
 
 def without_empties(value: Any) -> Any:

@@ -29,7 +29,7 @@ def router(parts: Parts) -> APIRouter:
         caller = client_of_call(parts, caller, hook_request.fhir_server)
         answer = await assess(parts, hook_request, definition, caller)
         note(request, outcome=answer.outcome)
-        return json_bytes(hook_response(answer.cards))
+        return json_bytes(hook_response(answer.cards, answer.system_actions))
 
     return routes
 
