@@ -51,7 +51,7 @@ NO_TELEMETRY: TelemetryConfig = {
 }
 
 
-class StartRefused(Exception):  # noqa: N818 (named by its fault, as in errors.py)
+class StartRefused(Exception):
     """The parts do not fit together. The message says which, and what to do."""
 
 

@@ -18,8 +18,6 @@ nowhere else. Every one of them is answered with an OperationOutcome: an empty c
 Issue codes: http://hl7.org/fhir/R4/valueset-issue-type.html
 """
 
-# ruff: noqa: N818 (an exception is named by its fault: `PrefetchUnavailable`)
-
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -7,8 +7,6 @@ FetchError
 No message of these errors holds a URL, a token or a word of what the server said.
 """
 
-# ruff: noqa: N818 (an exception is named by its fault)
-
 from __future__ import annotations
 
 import asyncio

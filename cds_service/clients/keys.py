@@ -19,7 +19,7 @@ _SMALLEST_RSA_BITS = 2048
 _PUBLIC_MEMBERS = {"EC": ("crv", "x", "y"), "RSA": ("n", "e")}
 
 
-class KeyFault(Exception):  # noqa: N818 (exceptions are named by their fault)
+class KeyFault(Exception):
     """A key or key set cannot be used. The message holds nothing of the key."""
 
 

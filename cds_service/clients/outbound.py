@@ -11,7 +11,7 @@ _TIMEOUT = httpx.Timeout(10.0, connect=3.0)
 _LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30.0)
 
 
-class AnswerTooLarge(Exception):  # noqa: N818 (exceptions are named by their fault)
+class AnswerTooLarge(Exception):
     """An answer has more bytes than were allowed for it, or hides how many it has."""
 
 

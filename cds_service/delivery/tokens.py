@@ -29,7 +29,7 @@ LARGEST_ANSWER_BYTES = 64 * 1024
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-class TokenUnavailable(Exception):  # noqa: N818 (exceptions are named by their fault)
+class TokenUnavailable(Exception):
     """The authorization server gave no token. The message is free of secrets."""
 
 

@@ -32,7 +32,7 @@ demo = typer.Typer(
 )
 
 
-class CallFailed(Exception):  # noqa: N818 (an exception is named by its fault)
+class CallFailed(Exception):
     """The service could not be reached, or did not answer with a 2xx. The message says which."""
 
 

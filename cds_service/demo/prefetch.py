@@ -20,7 +20,7 @@ Predicate = Callable[[Resource], bool]
 _TOKEN = re.compile(r"{{([^{}]*)}}")
 
 
-class UnsupportedQuery(ValueError):  # noqa: N818 (an exception is named by its fault)
+class UnsupportedQuery(ValueError):
     """A template, or a query, that this small FHIR server does not understand."""
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+
+from tests.process import ServiceProcess
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -29,7 +25,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 30
 
 # Markdown → what the page makes of it.
 RENDERED = {
@@ -65,44 +60,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a service in the demo profile, with a database of its own."""
-    folder = tmp_path_factory.mktemp("demo")
-    port = free_port()
-    program = Path(sys.executable).with_name("cds-service")
-    settings = {"CDS_PROFILE": "demo", "CDS_DATABASE_URL": f"sqlite:///{folder / 'cds.db'}"}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CDS_")}
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [program, "serve", "--port", str(port)],
-            cwd=ROOT,
-            env=inherited | settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            base = f"http://127.0.0.1:{port}"
-            wait_until_ready(base, process, folder / "log")
-            yield base
-        finally:
-            process.terminate()
-            process.wait(timeout=START_SECONDS)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_until_ready(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + START_SECONDS
-    while time.monotonic() < give_up and process.poll() is None:
-        try:
-            if httpx.get(f"{base}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail(f"the service did not become ready:\n{log.read_text()}")
+    with ServiceProcess(tmp_path_factory.mktemp("demo")) as process:
+        yield process.url
 
 
 @pytest.fixture(scope="module")
