@@ -130,13 +130,16 @@ def rationale(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest)
 
 
 def percent(probability: float) -> str:
-    """Two significant figures at most: more would claim what no model knows."""
+    """Two significant figures at most: more would claim what no model knows.
+
+    The space is a no-break one: a lone % at the start of a line reads badly in a narrow sidebar.
+    """
     share = probability * 100
     if share < 0.1:
-        return "less than 0.1 %"
+        return "less than 0.1\u00a0%"
     if share > 99:
-        return "more than 99 %"
-    return f"{share:.1f} %" if share < 10 else f"{share:.0f} %"
+        return "more than 99\u00a0%"
+    return f"{share:.1f}\u00a0%" if share < 10 else f"{share:.0f}\u00a0%"
 
 
 def frequency(probability: float) -> str:

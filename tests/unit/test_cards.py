@@ -67,7 +67,7 @@ def test_a_high_risk_card_says_how_often_why_what_is_missing_and_what_to_do() ->
     assert shown["indicator"] == "warning"
     assert "about 1 in 8" in shown["summary"]
     detail = shown["detail"]
-    assert "12 %" in detail
+    assert "12\u00a0%" in detail
     assert "4.2 times" in detail
     assert detail.index("↑ Glucose 6.5 mmol/L, 2026-03-12") < detail.index("↑ BMI 31.2 kg/m²")
     assert "↓ Age 58 years" in detail
@@ -158,7 +158,7 @@ def test_summaries_stay_below_140_characters_whatever_is_missing() -> None:
 def test_figures_are_said_as_people_judge_them(
     probability: float, percent: str, frequency: str
 ) -> None:
-    assert cards.percent(probability) == percent
+    assert cards.percent(probability) == percent.replace(" %", "\u00a0%")
     assert cards.frequency(probability) == frequency
 
 
