@@ -26,7 +26,7 @@ def _several_datasets() -> None:
 
 
 @train.command(
-    epilog="Example: cds-service train nhanes --data ../shared/data/nhanes --out model_artifacts"
+    epilog="Example: cds-service train nhanes --data nhanes"
 )
 def nhanes(
     data: Annotated[

@@ -75,3 +75,11 @@ def test_documents_name_modules_and_files_that_exist(document: str) -> None:
     for path in re.findall(r"`([\w.-]+(?:/[\w.-]+)+)`", text):
         if path.split("/")[0] in OURS | {"tests", "docs", "benchmarks"}:
             assert (ROOT / path).exists(), path
+
+
+def test_the_readme_quotes_the_model_card() -> None:
+    card = (ROOT / "model_artifacts/diabetes-undiagnosed/1.0.0/MODEL_CARD.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    figures = re.findall(r"\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)", readme)
+    assert len(figures) == 5
+    assert [figure for figure in figures if figure not in card] == []
