@@ -93,6 +93,7 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
     models = load_models(settings, definitions)
     for definition in definitions.values():
         check_prefetch(definition, models[definition.model])
+        check_wording(definition, models[definition.model])
     return Parts(
         settings=settings,
         services=definitions,
@@ -156,6 +157,20 @@ def check_prefetch(definition: ServiceDefinition, loaded: LoadedModel) -> None:
         raise StartRefused(
             f"service '{definition.id}': its prefetch templates {differing} are not those of model "
             f"{definition.model} {definition.model_version}; run `cds-service hooks write`"
+        )
+
+
+def check_wording(definition: ServiceDefinition, loaded: LoadedModel) -> None:
+    """hooks.json may only word what its model can say; a misspelt level would show no card."""
+    manifest = loaded.model.manifest
+    levels = {band.level for band in manifest.levels}
+    bands = {band["id"] for rule in manifest.raw.get("settled_by", ()) for band in rule["bands"]}
+    wording = definition.wording
+    strangers = sorted({*wording.levels} - levels | {*wording.settled} - bands)
+    if strangers:
+        raise StartRefused(
+            f"service '{definition.id}': hooks.json words {strangers}, which model "
+            f"{definition.model} {definition.model_version} never says"
         )
 
 

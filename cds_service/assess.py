@@ -16,7 +16,7 @@ from cds_service.call import Call
 from cds_service.clients import Caller
 from cds_service.complete import complete
 from cds_service.delivery import write_back
-from cds_service.errors import PrefetchUnavailable, ServiceError
+from cds_service.errors import ServiceError
 from cds_service.hooks import HookRequest, ServiceDefinition
 from cds_service.inputs import identifier_of, inputs_of
 from cds_service.judgement import Judgement, Scored, judge, outcome_name
@@ -59,8 +59,7 @@ async def assess(
         states = prefetch.states(definition.prefetch, request)
         prefetch.check_patient(states, call.patient_id)
         states = await complete(call, states)
-        if lacking := prefetch.unavailable(states, definition.required_prefetch):
-            raise PrefetchUnavailable(lacking)
+        prefetch.check_available(states, definition)
         prefetch.check_patient(states, call.patient_id)
     except ServiceError as fault:
         await to_thread.run_sync(_audit_refusal, call, fault)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cds_service.call import Call
 from cds_service.fhir_client import FetchError, base_allowed
-from cds_service.prefetch import Failed, KeyState, Missing, query_of, state_of
+from cds_service.prefetch import Failed, KeyState, Missing, is_partial, query_of, state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,21 @@ class Access:
 
 
 async def complete(call: Call, states: dict[str, KeyState]) -> dict[str, KeyState]:
-    """`states`, with every missing key that could be read in its place."""
-    missing = [key for key, state in states.items() if isinstance(state, Missing)]
+    """`states`, with every key that was missing, or sent in part, read in its place.
+
+    A key whose reading fails keeps what was sent of it.
+    """
+    lacking = [k for k, state in states.items() if isinstance(state, Missing) or is_partial(state)]
     access = access_of(call)
-    if not missing or access is None:
+    if not lacking or access is None:
         return states
-    read = await asyncio.gather(*(_read(call, access, key) for key in missing))
-    return {**states, **dict(zip(missing, read, strict=True))}
+    read = await asyncio.gather(*(_read(call, access, key) for key in lacking))
+    found = dict(zip(lacking, read, strict=True))
+    return {**states, **{key: _better(states[key], new) for key, new in found.items()}}
+
+
+def _better(sent: KeyState, read: KeyState) -> KeyState:
+    return sent if is_partial(sent) and isinstance(read, Failed) else read
 
 
 def access_of(call: Call) -> Access | None:

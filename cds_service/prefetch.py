@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from cds_service.errors import BadRequest
-from cds_service.hooks import HookRequest
+from cds_service.errors import BadRequest, PrefetchUnavailable
+from cds_service.hooks import HookRequest, ServiceDefinition
 
 _PATIENT_ID = "{{context.patientId}}"
 
@@ -109,19 +109,27 @@ def query_of(template: str, patient_id: str) -> str:
     return template.replace(_PATIENT_ID, quote(patient_id, safe=""))
 
 
-def unavailable(states: Mapping[str, KeyState], required: tuple[str, ...]) -> dict[str, str]:
-    """Required keys that cannot be used, with the reason: what a 412 names.
+def check_available(states: Mapping[str, KeyState], definition: ServiceDefinition) -> None:
+    """Raises PrefetchUnavailable naming every required key that cannot be used, with the reason.
 
-    An empty search is an answer, and null stands for one; a patient who is null is not.
+    An empty search is an answer, and null stands for one; a patient who is null is not. Of a key
+    in `whole_prefetch` a part is not enough.
     """
-    found: dict[str, str] = {}
-    for key in required:
-        match states[key]:
-            case Missing(reason) | Failed(reason):
-                found[key] = reason
-            case Null() if key == "patient":
-                found[key] = "is null"
-    return found
+    keys = dict.fromkeys((*definition.required_prefetch, *definition.whole_prefetch))
+    lacking = {key: why for key in keys if (why := _why_not(key, states[key], definition))}
+    if lacking:
+        raise PrefetchUnavailable(lacking)
+
+
+def _why_not(key: str, state: KeyState, definition: ServiceDefinition) -> str | None:
+    match state:
+        case Missing(reason) | Failed(reason) if key in definition.required_prefetch:
+            return reason
+        case Null() if key == "patient":
+            return "is null"
+        case Satisfied(incomplete=True) if key in definition.whole_prefetch:
+            return "is not complete"
+    return None
 
 
 def resources(states: Mapping[str, KeyState]) -> Iterator[dict[str, Any]]:
@@ -136,11 +144,12 @@ def unread(states: Mapping[str, KeyState]) -> tuple[str, ...]:
     return tuple(
         key
         for key, state in states.items()
-        if isinstance(state, Missing | Failed) or _is_partial(state)
+        if isinstance(state, Missing | Failed) or is_partial(state)
     )
 
 
-def _is_partial(state: KeyState) -> bool:
+def is_partial(state: KeyState) -> bool:
+    """Some of it is there, and some is known to lack."""
     return isinstance(state, Satisfied) and state.incomplete
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from cds_service import prefetch
 from cds_service.app import load_models, utc_now
 from cds_service.body import parse_object
-from cds_service.errors import NotFound, PrefetchUnavailable, ServiceError
+from cds_service.errors import NotFound, ServiceError
 from cds_service.hooks import ServiceDefinition, parse_hook_request, read_hooks_file
 from cds_service.judgement import Scored, judge, outcome_name
 from cds_service.parts import LoadedModel
@@ -82,8 +82,7 @@ def of_request(
     patient_id = request.context.patient_id
     states = prefetch.states(definition.prefetch, request)
     prefetch.check_patient(states, patient_id)
-    if lacking := prefetch.unavailable(states, definition.required_prefetch):
-        raise PrefetchUnavailable(lacking)
+    prefetch.check_available(states, definition)
     vector = map_features(
         loaded.mapping,
         prefetch.resources(states),

@@ -31,6 +31,7 @@ class _Serving(BaseModel):
     model: FilledText
     model_version: FilledText
     required_prefetch: tuple[FilledText, ...] = ()
+    whole_prefetch: tuple[FilledText, ...] = ()
     cards: Wording
 
 
@@ -53,7 +54,11 @@ class _HooksFile(_Entry):
 
 
 class ServiceDefinition(BaseModel):
-    """One service: its public fields, and what serves it, which stays on this side of the wire."""
+    """One service: its public fields, and what serves it, which stays on this side of the wire.
+
+    `required_prefetch`: keys without which there is no answer but 412. `whole_prefetch`: keys of
+    which a part is not enough either, because what lacks could change the answer to "no figure".
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,6 +69,7 @@ class ServiceDefinition(BaseModel):
     usage_requirements: str | None
     prefetch: dict[str, str]
     required_prefetch: tuple[str, ...]
+    whole_prefetch: tuple[str, ...]
     model: str
     model_version: str
     wording: Wording
@@ -101,11 +107,11 @@ def _by_id(path: Path, definitions: list[ServiceDefinition]) -> dict[str, Servic
 
 
 def _definition(path: Path, entry: _Service) -> ServiceDefinition:
-    unknown = set(entry.serving.required_prefetch) - set(entry.prefetch)
-    if unknown:
+    named = {*entry.serving.required_prefetch, *entry.serving.whole_prefetch}
+    if unknown := named - set(entry.prefetch):
         raise HooksFileError(
-            f"{path}: service '{entry.id}': requiredPrefetch names {sorted(unknown)}, "
-            "for which there is no prefetch template"
+            f"{path}: service '{entry.id}': requiredPrefetch or wholePrefetch names "
+            f"{sorted(unknown)}, for which there is no prefetch template"
         )
     public = entry.model_dump(by_alias=True, exclude={"serving"}, exclude_none=True)
     return ServiceDefinition(
@@ -116,6 +122,7 @@ def _definition(path: Path, entry: _Service) -> ServiceDefinition:
         usage_requirements=entry.usage_requirements,
         prefetch=entry.prefetch,
         required_prefetch=entry.serving.required_prefetch,
+        whole_prefetch=entry.serving.whole_prefetch,
         model=entry.serving.model,
         model_version=entry.serving.model_version,
         wording=entry.serving.cards,

@@ -96,7 +96,3 @@ class Wording(_Wording):
         yield from self.settled.values()
         if self.insufficient_data:
             yield self.insufficient_data
-
-    def bands(self) -> set[str]:
-        """The names that must be levels or bands of the model's manifest."""
-        return {*self.levels, *self.settled}

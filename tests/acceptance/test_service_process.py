@@ -126,6 +126,24 @@ def test_prefetch_that_was_not_sent_is_read_with_the_calls_token(tmp_path: Path)
         assert len(ehr.fhir_requests) == 4
 
 
+def test_diagnoses_sent_in_part_are_read_whole_or_refused(tmp_path: Path) -> None:
+    """The first page has no diabetes; the second does."""
+    first = condition("http://snomed.info/sct", "38341003")
+    second = condition("http://snomed.info/sct", "44054006")
+    with (
+        FakeEhr(resources=[first, second], page_size=1) as ehr,
+        ServiceProcess(tmp_path) as service,
+    ):
+        link = {"relation": "next", "url": f"{ehr.base}/Condition?start=1"}
+        part = {**chart(), "conditions": {**searchset(first), "link": [link]}}
+        assert call(service, prefetch=part).status_code == 412
+        answer = call(
+            service, prefetch=part, fhirServer=ehr.base, fhirAuthorization=authorization()
+        )
+        assert answer.json() == {"cards": []}, "known diabetes: no figure"
+        assert stored(service) == 0
+
+
 def test_a_fhir_server_that_is_not_allowed_is_not_called(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path) as service:
         for server in (

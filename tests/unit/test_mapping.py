@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -599,3 +601,27 @@ def test_templates_ask_for_every_code_that_is_read_and_for_panels() -> None:
     for code in ("8480-6", "85354-9", "55284-4", "39156-5", "29463-7", "8302-2"):
         assert f"http://loinc.org|{code}" in templates["observations"]
     assert set(templates) == {"patient", "observations", "conditions", "medications"}
+
+
+# ----------------------------------------------------------------------------------------- memory
+
+
+def test_a_record_of_300000_observations_costs_time_and_not_memory() -> None:
+    """The walk holds what the features need, not what has gone by."""
+    manifest = {"features": [feature("glucose"), feature("body_mass_index"), feature("creatinine")]}
+    mapping = compile_mapping(CATALOG, manifest)
+
+    def record(size: int) -> Iterator[dict[str, Any]]:
+        for n in range(size):
+            code, unit = (("2345-7", "mg/dL"), ("2160-0", "mg/dL"), ("x", "1"))[n % 3]
+            yield observation(code, 1 + n % 300, unit, id=str(n))
+
+    def peak(size: int) -> int:
+        tracemalloc.start()
+        map_features(mapping, record(size), as_of=NOW, patient_id="p1")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(100)
+    assert peak(300_000) < peak(3_000) + 100_000, "bytes"

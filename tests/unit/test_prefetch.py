@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cds_service.errors import BadRequest
+from cds_service.errors import BadRequest, PrefetchUnavailable
+from cds_service.hooks import read_hooks_file
 from cds_service.prefetch import (
     Failed,
     KeyState,
     Missing,
     Null,
     Satisfied,
+    check_available,
     check_patient,
     query_of,
     resources,
     state_of,
-    unavailable,
     unread,
 )
 from tests.fhir import observation, patient, searchset
 
+DEFINITION = read_hooks_file(Path(__file__).parents[2] / "hooks.json")["diabetes-risk"]
 READ = "Patient/{{context.patientId}}"
 SEARCH = "Observation?patient={{context.patientId}}&code=x"
 OUTCOME = {"resourceType": "OperationOutcome", "issue": []}
@@ -67,10 +70,9 @@ def test_a_412_names_what_is_required_and_not_there() -> None:
         "conditions": Failed(),
         "medications": Missing(),
     }
-    assert set(unavailable(states, ("patient", "observations", "conditions"))) == {
-        "patient",
-        "conditions",
-    }
+    with pytest.raises(PrefetchUnavailable) as refused:
+        check_available(states, DEFINITION)
+    assert set(refused.value.reasons) == {"patient", "conditions"}
     assert unread(states) == ("conditions", "medications")
 
 
@@ -89,3 +91,15 @@ def test_queries_and_resources() -> None:
         "c": Satisfied((RESULT,)),
     }
     assert list(resources(both)) == [patient(), RESULT]
+
+
+def test_a_part_of_the_diagnoses_is_not_enough() -> None:
+    states: dict[str, KeyState] = {
+        "patient": Satisfied((patient(),)),
+        "observations": Satisfied((RESULT,), incomplete=True),
+        "conditions": Satisfied((), incomplete=True),
+        "medications": Missing(),
+    }
+    with pytest.raises(PrefetchUnavailable) as refused:
+        check_available(states, DEFINITION)
+    assert refused.value.reasons == {"conditions": "is not complete"}

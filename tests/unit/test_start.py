@@ -74,6 +74,20 @@ REFUSED: dict[str, tuple[Change, str]] = {
         ),
         "two versions",
     ),
+    "part of a key without template": (
+        lambda d: _first(d)["serving"].update(wholePrefetch=["labs"]),
+        "labs",
+    ),
+    "a level that the model never says": (
+        lambda d: _first(d)["serving"]["cards"]["levels"].update(
+            severe=_first(d)["serving"]["cards"]["levels"]["high"]
+        ),
+        "severe",
+    ),
+    "an unknown placeholder": (
+        lambda d: _first(d)["serving"]["cards"]["levels"]["high"].update(summary="{risk}"),
+        "risk",
+    ),
     "other codes than the mapping's": (
         lambda d: _first(d)["prefetch"].update(observations="Observation?code=1"),
         "hooks write",
