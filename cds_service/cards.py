@@ -3,13 +3,13 @@
 The words are in hooks.json; here are the figures that go into them, and how figures are said.
 Placeholders: `{percent}` "12 %", `{frequency}` "about 1 in 8", `{relative}` "3.9", `{level}`,
 `{outcome}`, `{drivers}` and `{gaps}` Markdown lists, `{missing}` names of what is missing,
-`{result}` and `{date}` of a result that settles the question.
+`{result}` and `{date}` of a result that settles the question, `{unread}` what could not be read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -94,6 +94,9 @@ def compose(
         case Scored(estimate):
             text = wording.levels.get(estimate.level)
             kind, values = f"level:{estimate.level}", _scored(estimate, vector, manifest)
+            if text is None and (unclear := _unusable(vector)):
+                text, kind = wording.unusable_result, "unusable-result"
+                values["missing"] = escape("; ".join(unclear))
         case Settled(band=band):
             text, kind, values = wording.settled.get(band), f"settled:{band}", _settled(judgement)
         case InsufficientData():
@@ -104,6 +107,7 @@ def compose(
     if text is None:
         return []
     values["gaps"] = _gaps(vector, manifest, wording, unread)
+    values["unread"] = _bulleted(_unread(wording, unread))
     return [Card(kind=kind, uuid=frame.card_uuid, body=_body(text, values, wording, frame))]
 
 
@@ -167,7 +171,10 @@ def _described(name: str, vector: FeatureVector, manifest: Manifest) -> str:
     entry = vector.entries[name]
     assert isinstance(entry, Present)  # noqa: S101 - drivers are measured features
     when = _day(entry.sources[0].effective)
-    return f"{feature.title} {_shown(entry, feature.categories)}" + (f", {when}" if when else "")
+    made_of = " and ".join(source.title.lower() for source in entry.sources)
+    origin = f" (from {made_of})" if len(entry.sources) == 2 else ""
+    shown = f"{feature.title} {_shown(entry, feature.categories)}{origin}"
+    return f"{shown}, {when}" if when else shown
 
 
 def _shown(entry: Present, categories: Mapping[str, float] | None) -> str:
@@ -214,7 +221,10 @@ def _listed(name: str, vector: FeatureVector, manifest: Manifest) -> str:
 
 
 def _settled(settled: Settled) -> dict[str, str]:
-    result = _with_unit(settled.value, settled.unit)
+    # As the laboratory reported it: converted, it would be a figure that nobody has seen before.
+    source = settled.source
+    assert source.recorded_value is not None  # noqa: S101 - results come from quantities
+    result = _with_unit(source.recorded_value, source.recorded_unit or "")
     return {
         "result": escape(f"{settled.comparator} {result}" if settled.comparator else result),
         "date": escape(_day(settled.source.effective)),
@@ -234,8 +244,45 @@ def _gaps(
     vector: FeatureVector, manifest: Manifest, wording: Wording, unread: Sequence[str]
 ) -> str:
     """What is missing, old, or could not be read, with the reason."""
-    lines = [*_unread(wording, unread), *_old(vector, manifest), *_absent(vector, manifest)]
+    lines = [*_unread(wording, unread), *map(escape, _set_aside(vector))]
+    return _bulleted([*lines, *_old(vector, manifest), *_absent(vector, manifest)])
+
+
+def _bulleted(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
+
+
+# Reasons that leave open what the result was; one that was never final says nothing.
+_UNCLEAR = frozenset(
+    {
+        AbsentReason.CODE_CONFLICT,
+        AbsentReason.SUBJECT_UNCERTAIN,
+        AbsentReason.TIME_UNKNOWN,
+        AbsentReason.UNIT_MISSING,
+        AbsentReason.UNIT_UNKNOWN,
+        AbsentReason.UNIT_CONFLICT,
+        AbsentReason.IMPLAUSIBLE,
+    }
+)
+
+
+def _unusable(vector: FeatureVector) -> list[str]:
+    """Results that would have answered the question, had they been certain."""
+    return [
+        f"{vector.titles[name]} {REASONS[entry.reason]}"
+        for name, entry in vector.settling.items()
+        if isinstance(entry, Absent) and entry.reason in _UNCLEAR
+    ]
+
+
+def _set_aside(vector: FeatureVector) -> Iterator[str]:
+    """Results that would answer the question, and why they do not."""
+    for name, entry in vector.settling.items():
+        if isinstance(entry, Present):
+            shown = _shown(entry, None)
+            yield f"{vector.titles[name]} {shown} of {_day(entry.sources[0].effective)} is too old"
+        elif entry.reason not in (AbsentReason.NOT_RECORDED, AbsentReason.OTHER_PATIENT):
+            yield f"{vector.titles[name]}: {_why(entry)}"
 
 
 def _unread(wording: Wording, unread: Sequence[str]) -> Iterator[str]:
@@ -250,8 +297,9 @@ def _old(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
     for name, entry in vector.entries.items():
         if not isinstance(entry, Present) or limits[name] is None:
             continue
-        times = [s.effective.earliest for s in entry.sources if s.effective]
-        age = max((vector.as_of - time for time in times), default=timedelta())
+        # Of a derived value the first source decides; the others have look-backs of their own.
+        effective = entry.sources[0].effective
+        age = vector.as_of - effective.earliest if effective else timedelta()
         if age > timedelta(days=limits[name]):
             months = round(age / timedelta(days=DAYS_PER_MONTH))
             yield escape(f"{titles[name]} is {months} months old")
@@ -294,7 +342,7 @@ def _body(
         "links": [{"label": wording.link_label, "url": frame.model_card_url, "type": "absolute"}],
     }
     if text.order and wording.order:
-        body["suggestions"] = [_suggestion(wording.order, frame)]
+        body["suggestions"] = [_suggestion(wording.order, text.order, frame)]
         body["selectionBehavior"] = "at-most-one"
     return body
 
@@ -320,7 +368,7 @@ def _coding(coding: Coding) -> dict[str, str]:
     return {"system": coding.system, "code": coding.code, "display": coding.display}
 
 
-def _suggestion(order: Order, frame: Frame) -> dict[str, Any]:
+def _suggestion(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
     return {
         "label": order.label,
         "uuid": frame.suggestion_uuid,
@@ -329,13 +377,13 @@ def _suggestion(order: Order, frame: Frame) -> dict[str, Any]:
             {
                 "type": "create",
                 "description": order.description,
-                "resource": _service_request(order, frame),
+                "resource": _service_request(order, reason, frame),
             }
         ],
     }
 
 
-def _service_request(order: Order, frame: Frame) -> dict[str, Any]:
+def _service_request(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
     """A draft order, the same JSON in R4 and R4B; the EHR completes and signs it."""
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
@@ -343,7 +391,7 @@ def _service_request(order: Order, frame: Frame) -> dict[str, Any]:
         "intent": "order",
         "code": {"coding": [_coding(order.code)], "text": order.label},
         "subject": {"reference": f"Patient/{frame.patient_id}"},
-        "reasonCode": [{"text": order.reason}],
+        "reasonCode": [{"text": reason}],
     }
     if frame.encounter_id:
         request["encounter"] = {"reference": f"Encounter/{frame.encounter_id}"}

@@ -11,16 +11,26 @@ import asyncio
 from dataclasses import dataclass
 
 from cds_service.call import Call
+from cds_service.delivery.scopes import may_read
 from cds_service.fhir_client import FetchError, base_allowed
-from cds_service.prefetch import Failed, KeyState, Missing, is_partial, query_of, state_of
+from cds_service.prefetch import (
+    Failed,
+    KeyState,
+    Missing,
+    Satisfied,
+    is_partial,
+    query_of,
+    state_of,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Where this call may read, with which token, until when (the loop's clock)."""
+    """Where this call may read, with which token and its scope, until when (the loop's clock)."""
 
     base: str
     token: str
+    scope: str
     deadline: float
 
 
@@ -39,7 +49,12 @@ async def complete(call: Call, states: dict[str, KeyState]) -> dict[str, KeyStat
 
 
 def _better(sent: KeyState, read: KeyState) -> KeyState:
-    return sent if is_partial(sent) and isinstance(read, Failed) else read
+    """What was sent stays: the token may see less of the record than the EHR itself."""
+    if not isinstance(sent, Satisfied):
+        return read
+    if not isinstance(read, Satisfied):
+        return sent
+    return Satisfied((*sent.resources, *read.resources), incomplete=read.incomplete)
 
 
 def access_of(call: Call) -> Access | None:
@@ -55,14 +70,24 @@ def access_of(call: Call) -> Access | None:
     if base is None:
         return None
     deadline = asyncio.get_running_loop().time() + settings.deadline_ms / 1000
-    return Access(base=base, token=authorization.access_token, deadline=deadline)
+    token, scope = authorization.access_token, authorization.scope
+    return Access(base=base, token=token, scope=scope, deadline=deadline)
 
 
 async def _read(call: Call, access: Access, key: str) -> KeyState:
     template = call.definition.prefetch[key]
     query = query_of(template, call.patient_id)
+    if not _in_scope(access.scope, query):
+        return Missing("is not in the scope of the token")
     try:
         fetched = await call.parts.fhir.get(access.base, query, access.token, access.deadline)
     except FetchError as fault:
         return Failed(f"was not sent, and could not be read: {fault.reason}")
     return state_of(template, fetched.resource, incomplete=not fetched.complete)
+
+
+def _in_scope(scope: str, query: str) -> bool:
+    # CDS Hooks 2.0.1, "Passing the Access Token to the CDS Service": what the scope leaves out,
+    # the service is not to ask for.
+    path, search, _ = query.partition("?")
+    return may_read(scope, path.partition("/")[0], search=bool(search))

@@ -79,27 +79,31 @@ def _outside(vector: FeatureVector, domain: Mapping[str, Any]) -> OutOfDomain | 
 
 
 def _settled(vector: FeatureVector, rule: Mapping[str, Any]) -> Settled | None:
-    """The most recent result decides, exact or as a bound such as `> 14 %`."""
-    result = _most_recent(vector, rule["concept"])
-    if result is None:
-        return None
-    value, unit, comparator, source = result
-    band = next((b for b in rule["bands"] if _reaches(value, comparator, b)), None)
-    if band is None or not _certain(value, comparator, band, rule["bands"]):
-        return None
-    if not _within(source.effective, vector.as_of, band["within_days"]):
-        return None
-    return Settled(band=band["id"], value=value, unit=unit, comparator=comparator, source=source)
+    """The most recent result decides, exact or as a bound such as `> 14 %`.
+
+    A bound that leaves open in which band it lies says nothing, and the exact result before it
+    does.
+    """
+    for value, unit, comparator, source in _latest_first(vector, rule["concept"]):
+        band = next((b for b in rule["bands"] if _reaches(value, comparator, b)), None)
+        if band is not None and _certain(value, comparator, band, rule["bands"]):
+            if not _within(source.effective, vector.as_of, band["within_days"]):
+                return None
+            return Settled(
+                band=band["id"], value=value, unit=unit, comparator=comparator, source=source
+            )
+    return None
 
 
-def _most_recent(
+def _latest_first(
     vector: FeatureVector, concept: str
-) -> tuple[float, str, str | None, Source] | None:
-    entry, bound = vector.settling.get(concept), vector.bounds.get(concept)
-    exact = entry if isinstance(entry, Present) else None
-    if bound and (exact is None or _moment(bound.source) > _moment(exact.sources[-1])):
-        return bound.value, bound.unit, bound.comparator, bound.source
-    return (exact.value, exact.unit, None, exact.sources[-1]) if exact else None
+) -> list[tuple[float, str, str | None, Source]]:
+    found: list[tuple[float, str, str | None, Source]] = []
+    if isinstance(entry := vector.settling.get(concept), Present):
+        found.append((entry.value, entry.unit, None, entry.sources[-1]))
+    if bound := vector.bounds.get(concept):
+        found.append((bound.value, bound.unit, bound.comparator, bound.source))
+    return sorted(found, key=lambda result: _moment(result[3]), reverse=True)
 
 
 def _moment(source: Source) -> datetime:

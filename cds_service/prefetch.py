@@ -73,27 +73,48 @@ def state_of(template: str, value: Any, *, incomplete: bool = False) -> KeyState
 
 
 def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> KeyState:
-    entries = list(_resources(bundle))
-    outcomes = [r for r in entries if r.get("resourceType") == "OperationOutcome"]
-    resources = tuple(r for r in entries if r.get("resourceType") == _type_of(template))
+    entries = bundle.get("entry") or []
+    if not isinstance(entries, list):
+        return Missing("was sent as a Bundle whose entries are no list")
+    held = list(_resources(entries))
+    faults = [r for r in held if r.get("resourceType") == "OperationOutcome" and _is_fault(r)]
+    resources = tuple(r for r in held if r.get("resourceType") == _type_of(template))
     if "?" not in template:
         # A read answered by a Bundle of exactly one is unmistakable; of several it is not.
         return Satisfied(resources) if len(resources) == 1 else Missing("was sent as a Bundle")
-    if outcomes and not resources:
+    if faults and not resources:
         return Failed()
-    return Satisfied(resources, incomplete=incomplete or bool(outcomes) or _has_next(bundle))
+    if any(r.get("resourceType") != "OperationOutcome" for r in held) and not resources:
+        return Missing("was sent with other resources than its template asks for")
+    lacks = bool(faults) or len(held) < len(entries) or _has_more(bundle, len(resources))
+    return Satisfied(resources, incomplete=incomplete or lacks)
 
 
-def _resources(bundle: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    entries = bundle.get("entry")
-    for entry in entries if isinstance(entries, list) else ():
+def _is_fault(outcome: Mapping[str, Any]) -> bool:
+    """Searches also carry hints and warnings, which take nothing away from the answer.
+
+    http://hl7.org/fhir/R4/valueset-issue-severity.html
+    """
+    issues = outcome.get("issue")
+    severities = [
+        issue.get("severity") if isinstance(issue, dict) else None
+        for issue in (issues if isinstance(issues, list) else ())
+    ]
+    return not severities or any(s not in ("information", "warning") for s in severities)
+
+
+def _resources(entries: list[Any]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
         resource = entry.get("resource") if isinstance(entry, dict) else None
         if isinstance(resource, dict):
             yield resource
 
 
-def _has_next(bundle: Mapping[str, Any]) -> bool:
-    links = bundle.get("link")
+def _has_more(bundle: Mapping[str, Any], matches: int) -> bool:
+    """A further page, or a total that says there are more matches than were sent."""
+    total, links = bundle.get("total"), bundle.get("link")
+    if isinstance(total, int) and total > matches:
+        return True
     return any(
         isinstance(link, dict) and link.get("relation") == "next"
         for link in (links if isinstance(links, list) else ())

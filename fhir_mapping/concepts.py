@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,16 @@ class ConceptsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """scale · Π concept^power: a concept computed where it is not recorded."""
+    """scale · Π concept^power: a concept computed where it is not recorded.
+
+    `look_back_days`: ingredients that are good for longer than the feature's own look-back;
+    `from_age`: but only if they were measured at this age or later.
+    """
 
     factors: Mapping[str, int]
     scale: float
     look_back_days: Mapping[str, float]
+    from_age: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,9 @@ class PatientFacts:
         # what it passes as the patient in context.
         if patient.get("id") not in (None, self.patient_id):
             return
+        self.deceased = self.deceased or _is_deceased(patient)
+        if _is_unusable(patient):
+            return
         meta = patient.get("meta")
         version = str(meta.get("lastUpdated", "")) if isinstance(meta, dict) else ""
         days = read_date(patient.get("birthDate"))
@@ -49,7 +52,6 @@ class PatientFacts:
         gender = patient.get("gender")
         if isinstance(gender, str):
             self.genders.add((version, gender.strip()))
-        self.deceased = self.deceased or _is_deceased(patient)
 
     def age(self, as_of: datetime) -> int | None:
         """Completed years; of a partial birth date the youngest age that it allows, so that a
@@ -88,6 +90,23 @@ class PatientFacts:
         if slot.element == BIRTH_DATE:
             return AbsentReason.FUTURE if self.births else AbsentReason.NOT_RECORDED
         return AbsentReason.NO_VALUE if self.genders else AbsentReason.NOT_RECORDED
+
+
+def _is_unusable(patient: Mapping[str, Any]) -> bool:
+    """Qualified in a way that we do not understand, or merged into another record.
+
+    http://hl7.org/fhir/R4/extensibility.html#modifierExtension,
+    http://hl7.org/fhir/R4/valueset-link-type.html
+    """
+    links = patient.get("link")
+    types = (
+        [link.get("type") for link in links if isinstance(link, dict)]
+        if isinstance(links, list)
+        else []
+    )
+    return bool(
+        patient.get("modifierExtension") or patient.get("implicitRules") or "replaced-by" in types
+    )
 
 
 def _is_deceased(patient: Mapping[str, Any]) -> bool:

@@ -17,6 +17,7 @@ from fhir_mapping.vector import AbsentReason
 # http://hl7.org/fhir/R4/valueset-observation-status.html. Not `preliminary`: it may still change,
 # and nobody would tell us.
 USABLE_STATUS = frozenset({"final", "amended", "corrected"})
+_ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _UUID = re.compile(r"urn:uuid:([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 _REFERENCE = re.compile(
     r"(?:(https?://.+)/)?([A-Z][A-Za-z]+)/([A-Za-z0-9.-]{1,64})(?:/_history/[^/]+)?"
@@ -79,9 +80,9 @@ def usable_status(observation: Mapping[str, Any]) -> bool:
 
 
 def reference_to(resource: Mapping[str, Any]) -> str | None:
-    """`Observation/123`, or None for a resource without an id."""
+    """`Observation/123`, or None for a resource without an id that FHIR allows."""
     type_, id_ = resource.get("resourceType"), resource.get("id")
-    return f"{type_}/{id_}" if isinstance(id_, str) and id_ else None
+    return f"{type_}/{id_}" if isinstance(id_, str) and _ID.fullmatch(id_) else None
 
 
 def read_quantity(

@@ -20,7 +20,7 @@ from fhir_mapping.vector import (
     Source,
 )
 
-OrderKey = tuple[datetime, int, datetime, str, float]
+OrderKey = tuple[datetime, int, datetime, float, str]
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 STATISTICS = ("latest", "min", "max", "mean", "count", "slope")
 
@@ -28,7 +28,7 @@ STATISTICS = ("latest", "min", "max", "mean", "count", "slope")
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A usable result. `order` makes "latest" one and the same for every order of arrival:
-    effective time, corrected before original, issued, reference, value."""
+    effective time, corrected after original, issued, value, reference."""
 
     value: float
     effective: Effective

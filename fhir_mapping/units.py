@@ -21,6 +21,7 @@ UCUM_SYSTEMS = frozenset(
         "urn:oid:2.16.840.1.113883.6.8",
     }
 )
+LONGEST = 100
 MASS, MOLAR = "mass concentration", "molar concentration"
 _SPACE = re.compile(r"\s+")
 
@@ -106,7 +107,9 @@ def recognise(quantity: Mapping[str, Any], table: UnitTable) -> Unit | AbsentRea
     if code and _text(quantity.get("system")) in UCUM_SYSTEMS:
         coded = table.by_code.get(code)
         if coded is None:
-            return AbsentReason.UNIT_UNKNOWN
+            # "mmHg" is no UCUM code; beside a text that says the same it is unmistakable.
+            same = spelled is not None and table.by_text.get(fold(code)) == spelled
+            return spelled if spelled and same else AbsentReason.UNIT_UNKNOWN
         return _agreed(coded, spelled)
     coded = table.by_text.get(fold(code)) if code else None
     return _agreed(coded, spelled)
@@ -119,7 +122,8 @@ def _agreed(coded: Unit | None, spelled: Unit | None) -> Unit | AbsentReason:
 
 
 def _text(value: object) -> str:
-    return value.strip() if isinstance(value, str) else ""
+    """At most a hundred characters: no unit is longer, and folding takes its time."""
+    return value[:LONGEST].strip() if isinstance(value, str) else ""
 
 
 def conversions_to(

@@ -109,7 +109,7 @@ class FeatureVector:
     `entries` are the model's inputs in the manifest's order; `settling` the results that answer the
     model's question by themselves (`settled_by` in the manifest), `bounds` those of them that are
     known only as a bound; `findings` what the manifest's domain excludes; `age` in whole years, the
-    youngest that the birth date allows.
+    youngest that the birth date allows; `titles` names the settling results for people.
     """
 
     as_of: datetime
@@ -119,6 +119,7 @@ class FeatureVector:
     findings: Mapping[str, Finding] = field(default_factory=dict)
     age: int | None = None
     deceased: bool = False
+    titles: Mapping[str, str] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
         """The present values by feature name: what a model is given."""

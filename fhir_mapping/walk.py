@@ -7,7 +7,7 @@ vector = map_features(mapping, resources, as_of=now, patient_id="123")
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
@@ -33,6 +33,7 @@ from fhir_mapping.selection import (
 )
 from fhir_mapping.times import read_datetime, read_effective
 from fhir_mapping.vector import (
+    REASON_ORDER,
     Absent,
     AbsentReason,
     Bound,
@@ -64,6 +65,10 @@ def map_features(
         if isinstance(resource, dict):
             walk.take(resource)
     return walk.vector()
+
+
+# A weight and a height that give no plausible BMI together are tried with earlier ones, this far.
+MOST_CANDIDATES = 20
 
 
 @dataclass(slots=True)
@@ -160,14 +165,14 @@ class _Walk:
         """What holds for all components: may it be used, whose is it, when was it."""
         # http://hl7.org/fhir/R4/extensibility.html#modifierExtension: whoever does not understand
         # one must not use the element.
-        if observation.get("modifierExtension"):
+        if observation.get("modifierExtension") or observation.get("implicitRules"):
             return AbsentReason.MODIFIED
         if not usable_status(observation):
             return AbsentReason.STATUS
         subject = whose(observation, patient_id=self.patient_id, fhir_base=self.fhir_base)
         if subject is Subject.ANOTHER:
             return AbsentReason.OTHER_PATIENT
-        if subject is Subject.UNCERTAIN:
+        if subject is Subject.UNCERTAIN or not self._is_about_the_patient(observation):
             return AbsentReason.SUBJECT_UNCERTAIN
         effective = read_effective(observation, self.zone)
         if effective is None:
@@ -175,6 +180,16 @@ class _Walk:
         if effective.earliest > self.as_of or self._ends_in_future(observation, effective):
             return AbsentReason.FUTURE
         return self._ordered(observation, effective)
+
+    def _is_about_the_patient(self, observation: dict[str, Any]) -> bool:
+        """`focus` names whom a value is about when that is not the patient of record: a fetus, a
+        donor. http://hl7.org/fhir/R4/observation-definitions.html#Observation.focus"""
+        focus = observation.get("focus") or []
+        return isinstance(focus, list) and all(
+            whose({"subject": one}, patient_id=self.patient_id, fhir_base=self.fhir_base)
+            is Subject.THIS_PATIENT
+            for one in focus
+        )
 
     def _ends_in_future(self, observation: dict[str, Any], effective: Effective) -> bool:
         """A Period that ends after now; a bare date of today does not count as future."""
@@ -251,8 +266,9 @@ class _Walk:
     def vector(self) -> FeatureVector:
         entries: dict[str, Entry] = {name: s.entry() for name, s in self.by_name.items()}
         for name, derived in self.mapping.derived.items():
-            if isinstance(entries[name], Absent):
-                entries[name] = self._derive(name, derived) or entries[name]
+            direct = entries[name]
+            if isinstance(direct, Absent):
+                entries[name] = self._derive(name, derived) or self._underived(direct, derived)
         for slot in self.mapping.patient_slots:
             entries[slot.name] = self.patient.entry(slot, self.as_of)
         return FeatureVector(
@@ -263,7 +279,11 @@ class _Walk:
             findings=self._findings(),
             age=self.patient.age(self.as_of),
             deceased=self.patient.deceased,
+            titles={name: self._title(s.slot) for name, s in self.settling.items()},
         )
+
+    def _title(self, slot: Slot) -> str:
+        return self.mapping.catalog.concepts[slot.concept].title
 
     def _findings(self) -> dict[str, Finding]:
         return {
@@ -277,7 +297,7 @@ class _Walk:
     def _derive(self, name: str, derived: DerivedSlot) -> Present | None:
         """The most recent ingredients that together are plausible."""
         slot = self.by_name[name].slot
-        held = [self._candidates(selection) for selection in self.ingredients[name].values()]
+        held = [self._candidates(slot, derived, id_) for id_ in derived.ingredients]
         powers = list(derived.derived.factors.values())
         for chosen in itertools.product(*held):
             value = derived.derived.scale * math.prod(
@@ -289,9 +309,31 @@ class _Walk:
                 return Present(name=name, value=value, unit=slot.unit, sources=sources)
         return None
 
-    def _candidates(self, selection: Selection) -> list[Candidate]:
-        assert isinstance(selection.statistic, Distinct)  # noqa: S101 - ingredients are Distinct
-        return list(selection.statistic.latest_first())
+    def _candidates(self, slot: Slot, derived: DerivedSlot, id_: str) -> list[Candidate]:
+        """The latest values of an ingredient; few, as each is tried with each of the others."""
+        statistic = self.ingredients[slot.name][id_].statistic
+        assert isinstance(statistic, Distinct)  # noqa: S101 - ingredients are Distinct
+        from_age = derived.derived.from_age.get(id_, 0)
+        usable = (
+            candidate
+            for candidate in statistic.latest_first()
+            if slot.admits(candidate.effective, self.as_of)
+            or (self.patient.age(candidate.effective.earliest) or 0) >= from_age
+        )
+        return list(itertools.islice(usable, MOST_CANDIDATES))
+
+    def _underived(self, direct: Absent, derived: DerivedSlot) -> Absent:
+        """Where nothing was recorded under its own name, the reason of the ingredients."""
+        if direct.reason is not AbsentReason.NOT_RECORDED:
+            return direct
+        entries = [s.entry() for s in self.ingredients[direct.name].values()]
+        reasons = [entry.reason for entry in entries if isinstance(entry, Absent)]
+        # All there: then one is too old for what it is, or together they make no sense.
+        slot = self.by_name[direct.name].slot
+        usable = all(self._candidates(slot, derived, id_) for id_ in derived.ingredients)
+        otherwise = AbsentReason.IMPLAUSIBLE if usable else AbsentReason.TOO_OLD
+        furthest = max(reasons, key=REASON_ORDER.__getitem__, default=otherwise)
+        return replace(direct, reason=furthest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +348,8 @@ class _Context:
             self.effective.earliest,
             int(self.is_correction),
             self.issued,
-            self.reference or "",
             value,
+            self.reference or "",
         )
 
     def source(self, title: str, reading: Reading) -> Source:

@@ -19,7 +19,7 @@ Indicator = Literal["info", "warning", "critical"]
 PLACEHOLDERS = frozenset(
     {
         "percent", "frequency", "relative", "level", "outcome", "drivers", "gaps", "result", "date",
-        "missing",
+        "missing", "unread",
     }
 )  # fmt: skip
 
@@ -49,12 +49,13 @@ class Coding(_Wording):
 
 
 class CardText(_Wording):
-    """One card: `detail` is GitHub-flavoured Markdown; `order` offers the service's order."""
+    """One card: `detail` is GitHub-flavoured Markdown; `order` offers the service's order, and is
+    the reason that goes with it."""
 
     indicator: Indicator
     summary: Template
     detail: Template
-    order: bool = False
+    order: FilledText | None = None
 
 
 class Order(_Wording):
@@ -63,7 +64,6 @@ class Order(_Wording):
     label: FilledText
     description: FilledText
     code: Coding
-    reason: FilledText
 
 
 class CardSource(_Wording):
@@ -80,6 +80,7 @@ class Wording(_Wording):
     levels: dict[str, CardText] = Field(default_factory=dict)
     settled: dict[str, CardText] = Field(default_factory=dict)
     insufficient_data: CardText | None = None
+    unusable_result: CardText | None = None
     order: Order | None = None
     override_reasons: tuple[Coding, ...] = ()
     link_label: FilledText
@@ -94,5 +95,4 @@ class Wording(_Wording):
     def _texts(self) -> Iterator[CardText]:
         yield from self.levels.values()
         yield from self.settled.values()
-        if self.insufficient_data:
-            yield self.insufficient_data
+        yield from (text for text in (self.insufficient_data, self.unusable_result) if text)

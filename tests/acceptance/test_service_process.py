@@ -144,6 +144,19 @@ def test_diagnoses_sent_in_part_are_read_whole_or_refused(tmp_path: Path) -> Non
         assert stored(service) == 0
 
 
+def test_a_diagnosis_that_was_sent_is_not_lost_by_reading_again(tmp_path: Path) -> None:
+    """The token may see less of the record than the EHR that prefetched."""
+    known = condition("http://snomed.info/sct", "44054006")
+    with FakeEhr() as ehr, ServiceProcess(tmp_path) as service:
+        link = {"relation": "next", "url": f"{ehr.base}/Condition?start=1"}
+        part = {**chart(), "conditions": {**searchset(known), "link": [link]}}
+        answer = call(
+            service, prefetch=part, fhirServer=ehr.base, fhirAuthorization=authorization()
+        )
+        assert answer.json() == {"cards": []}
+        assert stored(service) == 0
+
+
 def test_a_fhir_server_that_is_not_allowed_is_not_called(tmp_path: Path) -> None:
     with ServiceProcess(tmp_path) as service:
         for server in (

@@ -118,7 +118,7 @@ def test_an_hba1c_in_the_diabetic_range_is_a_card_without_a_risk_figure() -> Non
     source: Source = seen.settling["hba1c"].sources[0]  # type: ignore[union-attr]
     settled = Settled(band="hba1c-diabetic", value=7.1, unit="%", comparator=None, source=source)
     shown = card(settled, seen)
-    assert "HbA1c 7.1 % on 2026-05-02" in shown["summary"]
+    assert "HbA1c 7.1 % (2026-05-02)" in shown["summary"]
     assert shown["indicator"] == "warning"
     assert "in 8" not in shown["detail"]
 
@@ -126,7 +126,7 @@ def test_an_hba1c_in_the_diabetic_range_is_a_card_without_a_risk_figure() -> Non
 def test_insufficient_data_names_what_is_missing() -> None:
     lacking = InsufficientData(missing=("age",), groups=(("glucose", "body_mass_index"),))
     shown = card(lacking, vector(observation("2345-7", 99, "furlong")))
-    assert "Age, Glucose or BMI" in shown["summary"]
+    assert "no usable Age, Glucose or BMI" in shown["summary"]
     assert "Glucose: in an unknown unit" in shown["detail"]
     assert "suggestions" not in shown
 
@@ -170,3 +170,41 @@ def test_text_is_escaped_so_that_it_shows_as_itself(text: str) -> None:
     rendered = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(cards.escape(text))
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert rendered == f"<p>{plain}</p>\n"
+
+
+def test_a_result_that_settles_is_shown_as_the_laboratory_reported_it() -> None:
+    seen = vector(observation("59261-8", 53, "mmol/mol"))
+    settled = Settled(
+        band="hba1c-diabetic",
+        value=7.0,
+        unit="%",
+        comparator=None,
+        source=seen.settling["hba1c"].sources[0],  # type: ignore[union-attr]
+    )
+    shown = card(settled, seen, unread=("medications",))
+    assert "HbA1c 53 mmol/mol (2026-11-01)" in shown["summary"]
+    assert "not ruled out" in shown["detail"]
+    (suggestion,) = shown["suggestions"]
+    reason = suggestion["actions"][0]["resource"]["reasonCode"][0]["text"]
+    assert "estimate" not in reason, "nothing was estimated"
+
+
+def test_an_hba1c_that_cannot_be_used_is_not_passed_over_in_silence() -> None:
+    seen = vector(*RECORD, observation("4548-4", 9.8, None))
+    assert "HbA1c: without a unit" in card(Scored(estimate()), seen)["detail"]
+    low = card(Scored(estimate(0.01, "low")), seen)
+    assert low["summary"].startswith("HbA1c without a unit: not used")
+    assert low["indicator"] == "info"
+
+
+def test_an_hba1c_that_is_too_old_to_settle_is_named() -> None:
+    seen = vector(*RECORD, observation("4548-4", 5.4, "%", effectiveDateTime="2023-02-01"))
+    assert "HbA1c 5.4 % of 2023-02-01 is too old" in card(Scored(estimate()), seen)["detail"]
+
+
+def test_a_bmi_from_weight_and_height_says_so_and_a_height_of_four_years_is_not_old() -> None:
+    weight = observation("29463-7", 97, "kg", effectiveDateTime="2026-11-12")
+    height = observation("8302-2", 165, "cm", effectiveDateTime="2022-10-01")
+    shown = card(Scored(estimate(body_mass_index=0.9)), vector(weight, height))
+    assert "BMI 35.6 kg/m² (from weight and height), 2026-11-12" in shown["detail"]
+    assert "months old" not in shown["detail"]

@@ -91,6 +91,32 @@ def test_the_most_recent_hba1c_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(monkeypatch, patient(), old, new, bound).band == "hba1c-diabetic"
 
 
+def test_a_bound_that_says_nothing_does_not_hide_the_exact_result_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exact = observation("4548-4", 9.0, "%", id="a", effectiveDateTime="2026-10-01")
+    vague = observation("4548-4", 4, "%", id="b", effectiveDateTime="2026-11-10")
+    vague["valueQuantity"]["comparator"] = ">"
+    assert judged(monkeypatch, patient(), exact, vague).band == "hba1c-diabetic"
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "band"),
+    [
+        (48, "mmol/mol", "hba1c-diabetic"),
+        (47, "mmol/mol", "hba1c-intermediate"),
+        (39, "mmol/mol", "hba1c-intermediate"),
+        (38, "mmol/mol", "hba1c-normal"),
+        (6.45, "%", "hba1c-intermediate"),
+        (5.69, "%", "hba1c-normal"),
+    ],
+)
+def test_bands_meet_where_laboratories_put_them_in_either_unit(
+    monkeypatch: pytest.MonkeyPatch, number: float, unit: str, band: str
+) -> None:
+    assert judged(monkeypatch, patient(), observation("4548-4", number, unit)).band == band
+
+
 def test_outcomes_have_names_without_patient_data(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = observation("4548-4", 7.0, "%")
     assert outcome_name(judged(monkeypatch, patient(), sent)) == "settled:hba1c-diabetic"

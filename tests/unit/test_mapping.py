@@ -69,7 +69,8 @@ def reason(concept: str, *resources: Any, **extra: Any) -> AbsentReason:
         ("glucose", "2345-7", 5.5, "mmol/l", 99),
         ("glucose", "2345-7", 0.99, "g/L", 99),
         ("hba1c", "4548-4", 6.5, "%", 6.5),
-        ("hba1c", "59261-8", 48, "mmol/mol", 6.5),
+        ("hba1c", "59261-8", 48, "mmol/mol", 6.54),
+        ("hba1c", "59261-8", 47, "mmol/mol", 6.45),
         ("total_cholesterol", "14647-2", 5.17, "mmol/L", 200),
         ("hdl_cholesterol", "14646-4", 1.29, "mmol/L", 50),
         ("triglycerides", "14927-8", 1.69, "mmol/L", 150),
@@ -215,12 +216,32 @@ def test_blood_pressure_is_read_from_components_of_either_panel(panel: str) -> N
 def test_bmi_is_computed_from_weight_and_height_where_none_is_recorded() -> None:
     weight = observation("29463-7", 90, "kg", id="w")
     height = observation("8302-2", 180, "cm", id="h", effectiveDateTime="2019-01-01")
-    found = entry("body_mass_index", weight, height)
+    found = entry("body_mass_index", weight, height, patient())
     assert found.value == 27.8
     assert [s.reference for s in found.sources] == ["Observation/w", "Observation/h"]
     measured = observation("39156-5", 28.4, "kg/m2")
     assert value("body_mass_index", weight, height, measured) == 28.4
+    unitless = observation("29463-7", 90, None)
+    assert reason("body_mass_index", unitless, height, patient()) is AbsentReason.UNIT_MISSING
     assert reason("body_mass_index", weight) is AbsentReason.NOT_RECORDED
+
+
+def test_a_childs_height_does_not_make_an_adults_bmi() -> None:
+    weight = observation("29463-7", 70, "kg", id="w")
+    height = observation("8302-2", 120, "cm", id="h", effectiveDateTime="2018-01-01")
+    young = patient(birthDate="2007-01-01")
+    assert reason("body_mass_index", weight, height, young) is AbsentReason.TOO_OLD
+    recent = observation("8302-2", 172, "cm", id="h2", effectiveDateTime="2025-06-01")
+    assert value("body_mass_index", weight, height, recent, young) == 23.7
+
+
+def test_ingredients_that_make_no_plausible_bmi_are_tried_with_few_earlier_ones() -> None:
+    """Work is bounded: twenty of each, not thousands times thousands."""
+    weights = [observation("29463-7", 300 + n / 10, "kg", id=f"w{n}") for n in range(3000)]
+    heights = [observation("8302-2", 40 + n / 10, "cm", id=f"h{n}") for n in range(60)]
+    found = entry("body_mass_index", *weights, *heights, patient())
+    assert isinstance(found, Absent)
+    assert found.reason is AbsentReason.IMPLAUSIBLE
 
 
 # ---------------------------------------------------------------------------------- status, subject
@@ -282,9 +303,48 @@ def test_references_that_name_this_patient_are_read(reference: str) -> None:
     assert isinstance(found, Present)
 
 
-def test_an_unknown_modifier_extension_keeps_a_result_out() -> None:
-    sent = observation("2345-7", 99, "mg/dL", modifierExtension=[{"url": "urn:x"}])
+@pytest.mark.parametrize(
+    "qualified", [{"modifierExtension": [{"url": "urn:x"}]}, {"implicitRules": "urn:x"}]
+)
+def test_what_is_qualified_in_an_unknown_way_is_kept_out(qualified: dict[str, Any]) -> None:
+    sent = observation("2345-7", 99, "mg/dL", **qualified)
     assert reason("glucose", sent) is AbsentReason.MODIFIED
+    assert isinstance(entry("age", patient(**qualified)), Absent)
+
+
+def test_a_patient_merged_into_another_is_not_read() -> None:
+    link = [{"type": "replaced-by", "other": {"reference": "Patient/p9"}}]
+    assert isinstance(entry("age", patient(link=link)), Absent)
+    assert isinstance(entry("age", patient(link=[{**link[0], "type": "seealso"}])), Present)
+
+
+def test_a_value_about_somebody_else_is_kept_out() -> None:
+    for focus in ([{"reference": "Patient/fetus"}], [{"display": "fetus"}], "fetus"):
+        sent = observation("2345-7", 400, "mg/dL", focus=focus)
+        assert reason("glucose", sent) is AbsentReason.SUBJECT_UNCERTAIN
+    own = observation("2345-7", 99, "mg/dL", focus=[{"reference": "Patient/p1"}])
+    assert value("glucose", own) == 99
+
+
+def test_two_results_of_one_moment_are_not_decided_by_their_ids() -> None:
+    one = observation("4548-4", 8.0, "%", id="a")
+    other = observation("4548-4", 5.4, "%", id="b")
+    assert value("hba1c", one, other) == value("hba1c", other, one) == 8.0
+    swapped = [{**one, "id": "b"}, {**other, "id": "a"}]
+    assert value("hba1c", *swapped) == 8.0
+
+
+@pytest.mark.parametrize("id_", ["a b", "x/../y", "a\n", "x" * 65, "", 7, None])
+def test_an_id_that_fhir_does_not_allow_makes_no_reference(id_: Any) -> None:
+    found = entry("glucose", observation("2345-7", 99, "mg/dL", id=id_))
+    assert found.sources[0].reference is None
+
+
+def test_a_unit_that_is_no_ucum_code_but_unmistakable_is_read() -> None:
+    sent = observation("8480-6", 120, "mmHg")
+    assert value("systolic_blood_pressure", sent) == 120
+    sent["valueQuantity"]["unit"] = "kPa"
+    assert reason("systolic_blood_pressure", sent) is AbsentReason.UNIT_UNKNOWN
 
 
 # ------------------------------------------------------------------------------------------- time

@@ -28,6 +28,7 @@ DEFINITION = read_hooks_file(Path(__file__).parents[2] / "hooks.json")["diabetes
 READ = "Patient/{{context.patientId}}"
 SEARCH = "Observation?patient={{context.patientId}}&code=x"
 OUTCOME = {"resourceType": "OperationOutcome", "issue": []}
+HINT = {"resourceType": "OperationOutcome", "issue": [{"severity": "information"}]}
 RESULT = observation("2345-7", 99, "mg/dL")
 
 
@@ -44,7 +45,16 @@ RESULT = observation("2345-7", 99, "mg/dL")
         (SEARCH, searchset(RESULT), Satisfied((RESULT,))),
         (SEARCH, searchset(), Satisfied(())),
         (SEARCH, {"resourceType": "Bundle", "entry": None}, Satisfied(())),
-        (SEARCH, {"resourceType": "Bundle", "entry": [None, {}, {"resource": 3}]}, Satisfied(())),
+        (
+            SEARCH,
+            {"resourceType": "Bundle", "entry": [None, {}, {"resource": 3}]},
+            Satisfied((), incomplete=True),
+        ),
+        (SEARCH, {"resourceType": "Bundle", "entry": {"resource": RESULT}}, Missing),
+        (SEARCH, searchset(patient()), Missing),
+        (SEARCH, {**searchset(RESULT), "total": 5}, Satisfied((RESULT,), incomplete=True)),
+        (SEARCH, searchset(RESULT, HINT), Satisfied((RESULT,))),
+        (SEARCH, searchset(HINT), Satisfied(())),
         (SEARCH, searchset(OUTCOME), Failed()),
         (SEARCH, searchset(RESULT, OUTCOME), Satisfied((RESULT,), incomplete=True)),
         (SEARCH, searchset(RESULT, patient()), Satisfied((RESULT,))),
