@@ -83,3 +83,13 @@ def test_the_readme_quotes_the_model_card() -> None:
     figures = re.findall(r"\d+\.\d+ \(\d+\.\d+ to \d+\.\d+\)", readme)
     assert len(figures) == 5
     assert [figure for figure in figures if figure not in card] == []
+
+
+def test_the_readme_quotes_the_benchmarks() -> None:
+    published = (ROOT / "docs/performance.md").read_text(encoding="utf-8").splitlines()
+    speed = (
+        (ROOT / "README.md").read_text(encoding="utf-8").split("## Speed")[1].split("## More")[0]
+    )
+    rows = [line for line in speed.splitlines() if line.startswith("|") or "rounds" in line]
+    assert len(rows) > 10
+    assert [row for row in rows if row not in published] == []
