@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     ValidationError,
@@ -17,14 +18,30 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from cds_service.hooks.faults import bad_request
-from cds_service.hooks.primitives import FilledText, Text, Uuid, read_instant
+from cds_service.hooks.primitives import Uuid, read_instant
 
 MOST_ITEMS = 1000
+MOST_SUGGESTIONS = 100  # of one card
+LONGEST_TEXT = 1000
 LONGEST_COMMENT = 4000
 
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """An array is judged by its length before any of it is read.
+
+    pydantic's own `max_length` is judged after the items, and keeps every fault of each.
+    """
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list) and len(value) > most:
+            raise ValueError(f"must have at most {most} items")
+        return value
+
+    return BeforeValidator(check)
 
 
 def _none_if_empty(value: Any) -> Any:
@@ -37,12 +54,16 @@ def _instant(value: Any) -> datetime:
     return read_instant(value)
 
 
+_Text = Annotated[str, StringConstraints(strict=True, max_length=LONGEST_TEXT)]
+_FilledText = Annotated[_Text, StringConstraints(min_length=1)]
+
+
 class ReasonCoding(_Wire):
     """The override reason. Clients leave out `display`, and the public sandbox `system` too."""
 
-    code: FilledText
-    system: Text | None = None
-    display: Text | None = None
+    code: _FilledText
+    system: _Text | None = None
+    display: _Text | None = None
 
 
 class OverrideReason(_Wire):
@@ -74,7 +95,9 @@ class CardFeedback(_Wire):
     card: Uuid
     outcome: Literal["accepted", "overridden"]
     outcome_timestamp: Annotated[datetime, BeforeValidator(_instant)]
-    accepted_suggestions: tuple[AcceptedSuggestion, ...] = ()
+    accepted_suggestions: Annotated[
+        tuple[AcceptedSuggestion, ...], FailFast(), _at_most(MOST_SUGGESTIONS)
+    ] = ()
     override_reason: OverrideReason | None = None
 
     @model_validator(mode="after")
@@ -86,7 +109,7 @@ class CardFeedback(_Wire):
 
 
 class _Feedback(_Wire):
-    feedback: Annotated[tuple[CardFeedback, ...], Field(max_length=MOST_ITEMS)]
+    feedback: Annotated[tuple[CardFeedback, ...], _at_most(MOST_ITEMS)]
 
 
 def parse_feedback(body: dict[str, Any]) -> tuple[CardFeedback, ...]:

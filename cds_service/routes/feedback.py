@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -28,15 +29,20 @@ def router(parts: Parts) -> APIRouter:
     async def receive(request: Request, service_id: str) -> Response:
         caller = await caller_of(parts, request)
         definition = service(parts, service_id)
-        sent = parse_feedback(await read_object(parts, request))
         note(request, service=definition.id)
-        now = parts.clock()
-        items = [stored_form(item, definition.id, caller, now) for item in sent]
-        audit = audit_entry(definition.id, caller, now)
-        stored = await to_thread.run_sync(parts.store.add_feedback, items, audit)
+        body = await read_object(parts, request)
+        stored = await to_thread.run_sync(keep, parts, definition.id, caller, body)
         return json_answer({"stored": stored})
 
     return routes
+
+
+def keep(parts: Parts, service_id: str, caller: Caller, body: dict[str, Any]) -> int:
+    """How many items of `body` were new; raises BadRequest. It blocks: not for the event loop."""
+    sent = parse_feedback(body)
+    now = parts.clock()
+    items = [stored_form(item, service_id, caller, now) for item in sent]
+    return parts.store.add_feedback(items, audit_entry(service_id, caller, now))
 
 
 def stored_form(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from anyio import to_thread
@@ -18,6 +19,9 @@ from cds_service.routes.services import read_object
 from risk_model import Contribution, Feature, InsufficientData, Manifest, RiskEstimate, score
 
 MOST_ISSUES = 20
+# A client that sends the names of several models' features at once is told which are not this
+# one's; an object of many times as many members is no attempt at naming features.
+MEMBERS_PER_FEATURE = 10
 
 
 def router(parts: Parts) -> APIRouter:
@@ -47,10 +51,13 @@ def chosen_model(parts: Parts, name: str | None) -> LoadedModel:
 def read_features(loaded: LoadedModel, body: Mapping[str, Any]) -> dict[str, float]:
     """Feature name -> value in the manifest's unit, rounded as the mapping rounds.
 
-    `null` means absent. Raises BadRequest naming every feature that cannot be used.
+    `null` means absent. Raises BadRequest naming what cannot be used, the first MOST_ISSUES of it.
     """
     features = {feature.name: feature for feature in loaded.model.manifest.features}
-    issues = [_unknown(name, features) for name in body if name not in features]
+    most = MEMBERS_PER_FEATURE * len(features)
+    if len(body) > most:
+        raise BadRequest(f"The body must have at most {most} members.", code="too-long")
+    issues = list(islice(_unknown(body, features), MOST_ISSUES))
     values: dict[str, float] = {}
     for name, feature in features.items():
         if body.get(name) is None:
@@ -156,12 +163,13 @@ def _lacking(outcome: InsufficientData) -> list[Issue]:
     return required + groups
 
 
-def _unknown(name: str, features: Mapping[str, Feature]) -> Issue:
-    # A name is echoed only as far as a person needs it to find the mistake.
-    return Issue(
-        text=f"'{name[:64]}' is not a feature of this model; it has {', '.join(features)}",
-        code="value",
-    )
+def _unknown(body: Mapping[str, Any], features: Mapping[str, Feature]) -> Iterator[Issue]:
+    known = ", ".join(features)
+    for name in body:
+        if name not in features:
+            # A name is echoed only as far as a person needs it to find the mistake.
+            text = f"'{name[:64]}' is not a feature of this model; it has {known}"
+            yield Issue(text=text, code="value")
 
 
 def _issue(name: str, text: str) -> Issue:

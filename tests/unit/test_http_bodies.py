@@ -10,8 +10,15 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cds_service.body import members, members_written, parse_object
+from cds_service.body import (
+    BYTES_PER_CONTAINER,
+    check_containers,
+    members,
+    members_written,
+    parse_object,
+)
 from cds_service.errors import BadRequest
+from tests.fhir import observation, searchset
 from tests.service import FEEDBACK_URL, HOOK_URL, Service, patient_view
 
 MALFORMED = sorted((Path(__file__).parents[1] / "payloads" / "malformed").glob("*.json"))
@@ -40,6 +47,37 @@ def test_the_depth_bound_is_the_one_that_was_set() -> None:
     assert parse_object(nested, 8)
     with pytest.raises(BadRequest, match="deeper than 7"):
         parse_object(nested, 7)
+
+
+@pytest.mark.parametrize("container", [b"[]", b"{}", b'{"a":[]}', b"[[]]"])
+def test_a_body_of_nothing_but_containers_is_400(app_client: Service, container: bytes) -> None:
+    body = b'{"prefetch":[' + b",".join([container] * 100_000) + b"]}"
+    for url in URLS:
+        answer = app_client.request(
+            "POST", url, content=body, headers={"Content-Type": "application/json"}
+        )
+        assert answer.status_code == 400
+        assert [issue["code"] for issue in answer.json()["issue"]] == ["too-long"]
+        assert "more than 100000 objects and arrays" in answer.text
+    assert app_client.audited() == []
+
+
+def test_containers_are_counted_before_anything_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cds_service.body.orjson.loads", pytest.fail)
+    with pytest.raises(BadRequest, match="objects and arrays"):
+        parse_object(b'{"a":[' + b",".join([b"[]"] * 100_000) + b"]}", 64)
+
+
+def test_brackets_within_strings_are_no_containers() -> None:
+    text = '[{"\\' * 100_000
+    assert parse_object(orjson.dumps({"a": text, "b": [text]}), 64) == {"a": text, "b": [text]}
+
+
+def test_a_record_of_the_barest_results_has_a_quarter_of_the_containers_it_may_have() -> None:
+    result = observation("2345-7", 141, "mg/dL")
+    body = orjson.dumps(patient_view(prefetch={"observations": searchset(*[result] * 50_000)}))
+    assert body.count(b"{") + body.count(b"[") < len(body) / BYTES_PER_CONTAINER / 4
+    check_containers(body)
 
 
 def test_strings_full_of_quotes_and_colons_are_no_repeated_members() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from cds_service.errors import BadRequest
+from cds_service.hooks import parse_feedback, primitives
 from tests.service import ABSENT, FEEDBACK_URL, Service, patient_view
 
 CARD = "f6b95768-b1c8-40b9-8e58-11f7e8ac3b4b"
@@ -52,6 +54,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "comment only": overridden({"userComment": "seen last week"}),
     "empty comment beside a reason": overridden({**CODED, "userComment": ""}),
     "longest comment": overridden({"userComment": "x" * 4000}),
+    "longest code": overridden({"reason": {"code": "x" * 1000}}),
+    "most suggestions": item(acceptedSuggestions=[{"id": SUGGESTION}] * 100),
 }
 
 
@@ -98,6 +102,26 @@ BAD: dict[str, tuple[Any, str]] = {
         overridden({"userComment": 5}),
         "feedback[1].overrideReason.userComment",
     ),
+    "code too long": (
+        overridden({"reason": {"code": "x" * 1001}}),
+        "feedback[1].overrideReason.reason.code",
+    ),
+    "system too long": (
+        overridden({"reason": {"code": "x", "system": "x" * 1001}}),
+        "feedback[1].overrideReason.reason.system",
+    ),
+    "display too long": (
+        overridden({"reason": {"code": "x", "display": "x" * 1001}}),
+        "feedback[1].overrideReason.reason.display",
+    ),
+    "too many suggestions": (
+        item(acceptedSuggestions=[{}] * 101),
+        "feedback[1].acceptedSuggestions",
+    ),
+    "many bad suggestions": (
+        item(acceptedSuggestions=[{}] * 100),
+        "feedback[1].acceptedSuggestions[0].id",
+    ),
     "item a string": ("x", "feedback[1]"),
     "item null": (None, "feedback[1]"),
 }
@@ -120,6 +144,41 @@ def test_one_bad_item_is_400_and_nothing_of_the_call_is_stored(
 )
 def test_feedback_that_is_no_array_is_400(app_client: Service, body: Any) -> None:
     assert app_client.request("POST", FEEDBACK_URL, json=body).status_code == 400
+
+
+@pytest.mark.parametrize("each", [{}, item(), None], ids=["empty", "good", "null"])
+def test_too_many_items_are_refused_by_their_number_alone(app_client: Service, each: Any) -> None:
+    answer = send(app_client, *[each] * 10_000)
+    assert answer.status_code == 400
+    assert [issue["expression"] for issue in answer.json()["issue"]] == [["feedback"]]
+    assert "at most 1000 items" in answer.json()["issue"][0]["diagnostics"]
+    assert stored(app_client) == 0
+
+
+def test_no_item_is_read_before_the_number_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(primitives, "_UUID", Spy(read))
+    with pytest.raises(BadRequest):
+        parse_feedback({"feedback": [item()] * 1001})
+    assert read == []
+    parse_feedback({"feedback": [item()]})
+    assert read == [CARD, SUGGESTION]
+
+
+class Spy:
+    """A pattern that every text matches, and that keeps the texts."""
+
+    def __init__(self, read: list[str]) -> None:
+        self.read = read
+
+    def fullmatch(self, text: str) -> bool:
+        self.read.append(text)
+        return True
+
+
+def test_a_thousand_items_are_stored(app_client: Service) -> None:
+    cards = [f"00000000-0000-4000-8000-{number:012}" for number in range(1000)]
+    assert send(app_client, *(item(card=card) for card in cards)).json() == {"stored": 1000}
 
 
 def test_no_items_are_no_fault(app_client: Service) -> None:

@@ -90,10 +90,21 @@ def test_an_unknown_name_is_400_that_names_the_known_ones(app_client: Service) -
     assert "body_mass_index" in answer.json()["issue"][0]["diagnostics"]
 
 
-def test_thousands_of_unknown_names_give_a_short_answer(app_client: Service) -> None:
-    answer = predict(app_client, {f"x{number}" * 50: 1 for number in range(5000)})
+def test_more_unknown_names_than_anyone_reads_are_told_of_in_part(app_client: Service) -> None:
+    answer = predict(app_client, {f"x{number}" * 50: 1 for number in range(100)})
     assert answer.status_code == 400
+    assert len(answer.json()["issue"]) == 20
     assert len(answer.content) < 20_000
+
+
+def test_thousands_of_names_are_refused_by_their_number_alone(app_client: Service) -> None:
+    most = 10 * len(app_client.parts.models["diabetes-undiagnosed"].model.manifest.features)
+    names = {f"x{number}": None for number in range(most)}
+    assert len(predict(app_client, names).json()["issue"]) == 20
+    answer = predict(app_client, {**names, "one": "more"})
+    assert answer.status_code == 400
+    assert [issue["code"] for issue in answer.json()["issue"]] == ["too-long"]
+    assert f"at most {most} members" in answer.json()["issue"][0]["diagnostics"]
 
 
 def test_a_model_can_be_named(app_client: Service) -> None:
