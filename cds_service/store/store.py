@@ -31,6 +31,10 @@ from cds_service.store.records import (
 
 log = structlog.get_logger(__name__)
 
+# How long a writer waits for the others of its process. Longer than for the file: the one in front
+# may itself be waiting for another process's, and that is no fault of those behind it.
+QUEUE_SECONDS = 4 * WAIT_SECONDS
+
 # Faults of the database or of the way to it, as against faults of a statement: disk full, file
 # read-only or damaged, locked for too long, server gone or in recovery, no connection free.
 _FAULTS = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
@@ -303,7 +307,8 @@ class Store:
 
 @contextmanager
 def _turn(lock: threading.Lock) -> Iterator[None]:
-    if not lock.acquire(timeout=WAIT_SECONDS):
+    if not lock.acquire(timeout=QUEUE_SECONDS):
+        log.error("store unavailable", reason="no turn to write", seconds=QUEUE_SECONDS)
         raise StoreUnavailable
     try:
         yield

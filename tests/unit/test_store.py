@@ -15,9 +15,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from cds_service.errors import StoreUnavailable
 from cds_service.store import AssessmentRecord, MessageState, Store
+from cds_service.store.engine import WAIT_SECONDS
+from cds_service.store.store import QUEUE_SECONDS
 from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
 from tests.fakes.records import (
     NOON,
@@ -485,6 +488,26 @@ def test_a_writer_that_holds_the_file_too_long_is_store_unavailable(
     assert store.search(count=1) == (0, [])
     holder.rollback()
     holder.close()
+    keep(store)
+    store.close()
+
+
+def test_a_queue_of_writers_is_given_longer_than_the_file() -> None:
+    assert QUEUE_SECONDS > WAIT_SECONDS
+
+
+def test_a_writer_whose_turn_never_comes_is_store_unavailable_and_logged(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cds_service.store.store.QUEUE_SECONDS", 0.01)
+    store = Store.open(f"sqlite:///{file}")
+    with store._writing(), ThreadPoolExecutor(1) as others, capture_logs() as logs:
+        with pytest.raises(StoreUnavailable):
+            others.submit(keep, store, user="Practitioner/secret").result()
+        assert store.search(count=1) == (0, []), "readers need no turn"
+    assert [entry["reason"] for entry in logs] == ["no turn to write"]
+    assert logs[0]["seconds"] == 0.01
+    assert "secret" not in str(logs)
     keep(store)
     store.close()
 
