@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,10 @@ LARGEST_PAGE = 100
 FARTHEST_OFFSET = 1_000_000_000
 FORM = "application/x-www-form-urlencoded"
 FORM_BYTES = 10_000
+
+# http://hl7.org/fhir/R4/search.html#escaping
+_OR = re.compile(r"(?<!\\)(?:\\\\)*,")
+_ESCAPED = re.compile(r"\\([\\,|$])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +120,8 @@ def parse_search(query: str, *, strict: bool = False) -> Search:
     names = [name for name, _ in used]
     if strict and len(used) < len(given):
         raise BadRequest(f"Only {', '.join(_PARAMETERS)} are supported.", code="not-supported")
+    for name, _ in given:
+        _check_plain(name)
     for name in names:
         if names.count(name) > 1:
             raise BadRequest(f"{name} is given more than once.", expression=name)
@@ -122,6 +129,18 @@ def parse_search(query: str, *, strict: bool = False) -> Search:
     for name, value in used:
         fields |= _parameter(name, value)
     return Search(**fields, given=used)
+
+
+def _check_plain(name: str) -> None:
+    # "Servers SHALL reject any search request that contains a modifier that the server does not
+    # support": http://hl7.org/fhir/R4/search.html#modifiers. A chain narrows a search as they do.
+    plain = re.split("[:.]", name)[0]
+    if plain in _PARAMETERS and plain != name:
+        raise BadRequest(
+            f"{plain}: modifiers and chains are not supported.",
+            expression=plain,
+            code="not-supported",
+        )
 
 
 def _parameter(name: str, value: str) -> dict[str, Any]:
@@ -132,18 +151,25 @@ def _parameter(name: str, value: str) -> dict[str, Any]:
 
 
 def _patient(text: str) -> dict[str, Any]:
-    return {"patient": read_fhir_id(text.removeprefix("Patient/"))}
+    return {"patient": read_fhir_id(_one(text).removeprefix("Patient/"))}
 
 
 def _identifier(text: str) -> dict[str, Any]:
     # http://hl7.org/fhir/R4/search.html#token: `value` in any system, `system|value` in one,
     # `|value` in none. Everything here has an identifier in the one system.
-    system, bar, value = text.rpartition("|")
+    system, bar, value = (_ESCAPED.sub(r"\1", part) for part in _one(text).rpartition("|"))
     if bar and system != IDENTIFIER_SYSTEM:
         return {"identifier": value, "nothing": True}
     if not value:
         raise ValueError("must be a value or system|value")
     return {"identifier": value}
+
+
+def _one(text: str) -> str:
+    # http://hl7.org/fhir/R4/search.html#combining
+    if _OR.search(text):
+        raise ValueError("several values (an unescaped comma, OR) are not supported")
+    return text
 
 
 def _count(text: str) -> dict[str, Any]:

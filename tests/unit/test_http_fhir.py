@@ -154,6 +154,58 @@ def test_unknown_parameters_are_ignored_unless_the_client_is_strict(app_client: 
     assert strict.status_code == 400
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "patient:identifier=x",
+        "patient:Patient=7",
+        "patient:missing=false",
+        "patient.name=x",
+        "patient:Patient.name=x",
+        "identifier:not=abc",
+        "identifier:of-type=a|b|c",
+        "_count:exact=1",
+    ],
+)
+def test_a_modifier_or_chain_is_400_rather_than_ignored(app_client: Service, query: str) -> None:
+    keep(app_client, patient_id="7")
+    for url in (f"{SEARCH}?{query}", f"{SEARCH}?patient=7&{query}"):
+        answer = app_client.request("GET", url)
+        assert answer.status_code == 400
+        assert [issue["code"] for issue in answer.json()["issue"]] == ["not-supported"]
+    posted = app_client.request(
+        "POST",
+        f"{SEARCH}/_search",
+        content=query,
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert posted.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["patient=7,8", "patient=7%2C8", "identifier=abc,abd", f"identifier={SYSTEM}|abc,x|y"],
+)
+def test_one_or_the_other_is_400_that_says_so(app_client: Service, query: str) -> None:
+    keep(app_client, patient_id="7", identifier="abc")
+    answer = app_client.request("GET", f"{SEARCH}?{query}")
+    assert answer.status_code == 400
+    assert "comma" in answer.json()["issue"][0]["diagnostics"]
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("a\\,b", 200), ("a\\\\\\,b", 200), ("a\\\\,b", 400)]
+)
+def test_an_escaped_comma_is_part_of_the_value(
+    app_client: Service, query: str, status: int
+) -> None:
+    keep(app_client, identifier="a,b")
+    keep(app_client, identifier="a\\,b")
+    answer = app_client.request("GET", SEARCH, params={"identifier": query})
+    assert answer.status_code == status
+    assert answer.json().get("total", 1) == 1
+
+
 def test_a_search_by_post_is_the_same_search(app_client: Service) -> None:
     one = keep(app_client, patient_id="7")
     keep(app_client, patient_id="8")
