@@ -87,7 +87,7 @@ async def _read(call: Call, access: Access, key: str) -> KeyState:
 
 
 def _in_scope(scope: str, query: str) -> bool:
-    # CDS Hooks 2.0.1, "Passing the Access Token to the CDS Service": what the scope leaves out,
-    # the service is not to ask for.
+    # What the EHR has left out of the scope is not asked for, whether or not its server would
+    # refuse it.
     path, search, _ = query.partition("?")
     return may_read(scope, path.partition("/")[0], search=bool(search))
