@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -74,7 +75,12 @@ def create_app_from_environment() -> FastAPI:
     settings = Settings.from_environment(os.environ)
     configure_logging(settings.log_level)
     warn_of(settings)
-    return create_app(settings)
+    app = create_app(settings)
+    # What was loaded lives as long as the process: the garbage collector need not go over it again
+    # in the middle of calls. https://docs.python.org/3/library/gc.html#gc.freeze
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def warn_of(settings: Settings) -> None:

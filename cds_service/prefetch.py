@@ -78,7 +78,8 @@ def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> Ke
         return Missing("was sent as a Bundle whose entries are no list")
     held = list(_resources(entries))
     faults = [r for r in held if r.get("resourceType") == "OperationOutcome" and _is_fault(r)]
-    resources = tuple(r for r in held if r.get("resourceType") == _type_of(template))
+    wanted = _type_of(template)
+    resources = tuple(r for r in held if r.get("resourceType") == wanted)
     if "?" not in template:
         # A read answered by a Bundle of exactly one is unmistakable; of several it is not.
         return Satisfied(resources) if len(resources) == 1 else Missing("was sent as a Bundle")

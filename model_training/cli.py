@@ -25,9 +25,7 @@ def _several_datasets() -> None:
     """Keeps `nhanes` a command of its own, beside those of other data sets."""
 
 
-@train.command(
-    epilog="Example: cds-service train nhanes --data nhanes"
-)
+@train.command(epilog="Example: cds-service train nhanes --data nhanes")
 def nhanes(
     data: Annotated[
         Path | None,
