@@ -57,8 +57,10 @@ class FindingRule:
     max_days: float | None
     exact: frozenset[tuple[str, str]]
     prefixes: Mapping[str, frozenset[str]]
+    not_exact: frozenset[tuple[str, str]]
+    not_prefixes: Mapping[str, frozenset[str]]
     words: re.Pattern[str] | None
-    not_words: re.Pattern[str] | None
+    not_phrases: re.Pattern[str] | None
     medicine_words: re.Pattern[str] | None
 
 
@@ -118,7 +120,7 @@ def _concept(id_: str, entry: Mapping[str, Any], table: Any, units: Mapping[str,
 
 
 _EXACT_SYSTEMS = ("snomed", "rxnorm")
-_PREFIX_SYSTEMS = ("icd10", "icd9", "atc")
+_PREFIX_SYSTEMS = ("icd10", "icd9", "icd11", "icpc2", "read", "atc")
 
 
 def _finding(id_: str, entry: Mapping[str, Any]) -> FindingRule:
@@ -127,12 +129,28 @@ def _finding(id_: str, entry: Mapping[str, Any]) -> FindingRule:
         title=entry["title"],
         persistent=entry["persistent"],
         max_days=entry.get("max_days"),
-        exact=frozenset((name, code) for name in _EXACT_SYSTEMS for code in entry.get(name, ())),
-        prefixes={name: frozenset(entry.get(name, ())) for name in _PREFIX_SYSTEMS},
+        exact=_exact(entry),
+        prefixes=_prefixes(entry),
+        not_exact=_exact(entry.get("not_codes", {})),
+        not_prefixes=_prefixes(entry.get("not_codes", {})),
         words=_pattern(entry, "words"),
-        not_words=_pattern(entry, "not_words"),
+        not_phrases=_phrases(entry),
         medicine_words=_pattern(entry, "medicine_words"),
     )
+
+
+def _exact(codes: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    return frozenset((name, code) for name in _EXACT_SYSTEMS for code in codes.get(name, ()))
+
+
+def _prefixes(codes: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
+    return {name: frozenset(codes.get(name, ())) for name in _PREFIX_SYSTEMS}
+
+
+def _phrases(entry: Mapping[str, Any]) -> re.Pattern[str] | None:
+    """The phrases that are not the finding, as one pattern; {it} stands for what it is called."""
+    phrases = [phrase.replace("{it}", entry["it"]) for phrase in entry.get("not_phrases", ())]
+    return re.compile("|".join(phrases)) if phrases else None
 
 
 def _pattern(entry: Mapping[str, Any], key: str) -> re.Pattern[str] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from fhir_mapping.codes import code_keys, texts
+from fhir_mapping.codes import code_keys, plain_words, texts
 from fhir_mapping.concepts import FindingRule
 from fhir_mapping.times import read_datetime, read_period
 from fhir_mapping.vector import Effective
@@ -18,6 +18,8 @@ NOT_HELD = frozenset({"refuted", "entered-in-error"})
 PAST = frozenset({"inactive", "remission", "resolved"})
 NOT_GIVEN = frozenset({"entered-in-error", "cancelled", "draft", "not-taken"})
 MEDICATION_TYPES = frozenset({"MedicationRequest", "MedicationStatement"})
+# Read codes differ in their letters' case: C10 is diabetes, c10 a medicine for the lungs.
+CASE_SENSITIVE = frozenset({"read"})
 
 
 def condition_shows(
@@ -41,32 +43,51 @@ def medication_shows(
     ):
         return False
     return any(
-        _coded(medicine, rule, systems)
-        or any(rule.medicine_words and rule.medicine_words.search(t) for t in texts(medicine))
+        _coded(medicine, rule.exact, rule.prefixes, systems)
+        or any(
+            rule.medicine_words and rule.medicine_words.search(plain_words(text))
+            for text in texts(medicine)
+        )
         for medicine in _medicines(request)
     )
 
 
 def _names(code: Any, rule: FindingRule, systems: Mapping[str, str]) -> bool:
-    return _coded(code, rule, systems) or any(_worded(text, rule) for text in texts(code))
+    """By a code that is the finding; failing that in words, unless a code says something else."""
+    if _coded(code, rule.exact, rule.prefixes, systems):
+        return True
+    if _coded(code, rule.not_exact, rule.not_prefixes, systems):
+        return False
+    return any(_worded(text, rule) for text in texts(code))
 
 
-def _coded(code: Any, rule: FindingRule, systems: Mapping[str, str]) -> bool:
+def _coded(
+    code: Any,
+    exact: frozenset[tuple[str, str]],
+    prefixes: Mapping[str, frozenset[str]],
+    systems: Mapping[str, str],
+) -> bool:
     for url, value in code_keys(code):
         system = systems.get(url, "")
-        if (system, value) in rule.exact:
+        if (system, value) in exact:
             return True
         # ICD and ATC are hierarchies by prefix; the dot is often left out.
-        plain = value.replace(".", "").upper()
-        if any(plain.startswith(prefix) for prefix in rule.prefixes.get(system, ())):
+        plain = value.replace(".", "")
+        if system not in CASE_SENSITIVE:
+            plain = plain.upper()
+        if any(plain.startswith(prefix) for prefix in prefixes.get(system, ())):
             return True
     return False
 
 
 def _worded(text: str, rule: FindingRule) -> bool:
-    if rule.words is None or not rule.words.search(text):
+    """Whether a word for the finding is left once the phrases that are not it are taken out."""
+    if rule.words is None:
         return False
-    return not (rule.not_words and rule.not_words.search(text))
+    plain = plain_words(text)
+    if not rule.words.search(plain):
+        return False
+    return rule.not_phrases is None or bool(rule.words.search(rule.not_phrases.sub(";", plain)))
 
 
 def _status(value: Any) -> set[str]:
@@ -125,3 +146,14 @@ def _medicines(request: Mapping[str, Any]) -> Iterator[Any]:
     for resource in contained if isinstance(contained, list) else ():
         if isinstance(resource, dict) and target == f"#{resource.get('id')}":
             yield resource.get("code")
+            yield from _ingredients(resource)
+
+
+def _ingredients(medication: Mapping[str, Any]) -> Iterator[Any]:
+    """itemCodeableConcept (to R4B) or item.concept (R5) of each ingredient."""
+    ingredients = medication.get("ingredient")
+    for ingredient in ingredients if isinstance(ingredients, list) else ():
+        if isinstance(ingredient, dict):
+            yield ingredient.get("itemCodeableConcept")
+            item = ingredient.get("item")
+            yield item.get("concept") if isinstance(item, dict) else None

@@ -66,11 +66,13 @@ def _parsed(reference: str, patient_id: str, fhir_base: str | None) -> Subject:
     if match is None:
         return Subject.UNCERTAIN
     base, type_, id_ = match.groups()
-    if type_ != "Patient" or id_ != patient_id:
+    if type_ != "Patient":
         return Subject.ANOTHER
-    if base is None or (fhir_base is not None and base.rstrip("/") == fhir_base.rstrip("/")):
-        return Subject.THIS_PATIENT
-    return Subject.UNCERTAIN
+    here = base is None or (fhir_base is not None and base.rstrip("/") == fhir_base.rstrip("/"))
+    # Ids of two servers cannot be compared: the same person has another id on each.
+    if not here:
+        return Subject.UNCERTAIN
+    return Subject.THIS_PATIENT if id_ == patient_id else Subject.ANOTHER
 
 
 def usable_status(observation: Mapping[str, Any]) -> bool:
