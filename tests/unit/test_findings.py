@@ -86,6 +86,8 @@ def medication(**more: Any) -> dict[str, Any]:
         "Maternally inherited diabetes and deafness",
         "Latent autoimmune diabetes in adults",
         "No diabetic retinopathy",
+        "Uncontrolled type 2 diabetes screening foot",
+        "Poorly controlled diabetes risk factor",
         "Screening for diabetic retinopathy",
         "Increased risk of diabetic foot",
         "History of diabetes",
