@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fhir.resources.R4B.servicerequest import ServiceRequest
 from markdown_it import MarkdownIt
 
 from cds_service import cards
@@ -86,6 +87,7 @@ def test_the_order_is_a_draft_hba1c_for_this_patient_and_encounter() -> None:
     assert resource["code"]["coding"][0]["code"] == "4548-4"
     assert resource["subject"] == {"reference": "Patient/p1"}
     assert resource["encounter"] == {"reference": "Encounter/e1"}
+    ServiceRequest.model_validate(resource)
 
 
 @pytest.mark.parametrize(
