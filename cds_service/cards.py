@@ -1,6 +1,6 @@
 """Cards: everything that a clinician reads. Pure: a judgement in, CDS Hooks cards out.
 
-The words are in hooks.json; here are the figures that go into them, and how figures are said.
+The words are in hooks.json, and how figures are said in `figures.py`; here is what is said.
 Placeholders: `{percent}` "12 %", `{frequency}` "about 1 in 8", `{relative}` "3.9", `{level}`,
 `{outcome}`, `{drivers}` and `{gaps}` Markdown lists, `{missing}` names of what is missing,
 `{result}` and `{date}` of a result that settles the question, `{unread}` what could not be read.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from cds_service.figures import escape, frequency, percent, with_unit
 from cds_service.hooks.wording import CardText, Coding, Order, Wording
 from cds_service.judgement import InsufficientData, Judgement, Scored, Settled
 from fhir_mapping import Absent, AbsentReason, Effective, FeatureVector, Present
@@ -23,24 +24,6 @@ from risk_model import Manifest, RiskEstimate
 LONGEST_SUMMARY = 139
 STRONGEST = 3
 DAYS_PER_MONTH = 30.4375
-# What begins markup inside a line (https://github.github.com/gfm/#backslash-escapes); texts never
-# stand at the beginning of one.
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#!|~&])")
-UNIT_LABELS: Mapping[str, str] = {
-    "mm[Hg]": "mmHg",
-    "kg/m2": "kg/m²",
-    "10*3/uL": "×10³/µL",
-    "/uL": "/µL",
-    "umol/L": "µmol/L",
-    "ug/mL": "µg/mL",
-    "ukat/L": "µkat/L",
-    "[lb_av]": "lb",
-    "[oz_av]": "oz",
-    "[stone_av]": "st",
-    "[in_i]": "in",
-    "[ft_i]": "ft",
-    "a": "years",
-}
 REASONS: Mapping[AbsentReason, str] = {
     AbsentReason.NOT_RECORDED: "not recorded",
     AbsentReason.CODE_CONFLICT: "coded as two different tests",
@@ -130,39 +113,7 @@ def rationale(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest)
     return "Strongest contributions (log-odds): " + "; ".join(said)
 
 
-# ---------------------------------------------------------------------------------- how it is said
-
-
-def percent(probability: float) -> str:
-    """Two significant figures at most: more would claim what no model knows.
-
-    The space is a no-break one: a lone % at the start of a line reads badly in a narrow sidebar.
-    """
-    share = probability * 100
-    if share < 0.1:
-        return "less than 0.1\u00a0%"
-    if share > 99:
-        return "more than 99\u00a0%"
-    return f"{share:.1f}\u00a0%" if share < 10 else f"{share:.0f}\u00a0%"
-
-
-def frequency(probability: float) -> str:
-    """The natural frequency: people judge "1 in 8" better than "12.5 %"."""
-    if probability < 1 / 1000:
-        return "fewer than 1 in 1000"
-    if probability <= 0.25:
-        return f"about 1 in {round(1 / probability)}"
-    return f"about {min(9, round(probability * 10))} in 10"
-
-
-def number(value: float) -> str:
-    """As a person writes it: no trailing zeros, no exponent."""
-    return f"{value:.4f}".rstrip("0").rstrip(".")
-
-
-def escape(text: str) -> str:
-    """Text as Markdown that shows just this text. Some EHRs render raw HTML in `detail`."""
-    return _MARKUP.sub(r"\\\1", text)
+# ------------------------------------------------------------------------------ features, described
 
 
 def _described(name: str, vector: FeatureVector, manifest: Manifest) -> str:
@@ -184,13 +135,8 @@ def _shown(entry: Present, categories: Mapping[str, float] | None) -> str:
     as_recorded = len(entry.sources) == 1 and source.recorded_value is not None
     if as_recorded and source.recorded_unit != entry.unit:
         assert source.recorded_value is not None  # noqa: S101
-        return _with_unit(source.recorded_value, source.recorded_unit or "")
-    return _with_unit(entry.value, entry.unit)
-
-
-def _with_unit(value: float, unit: str) -> str:
-    label = UNIT_LABELS.get(unit, unit)
-    return f"{number(value)} {label}".strip()
+        return with_unit(source.recorded_value, source.recorded_unit or "")
+    return with_unit(entry.value, entry.unit)
 
 
 def _day(effective: Effective | None) -> str:
@@ -224,7 +170,7 @@ def _settled(settled: Settled) -> dict[str, str]:
     # As the laboratory reported it: converted, it would be a figure that nobody has seen before.
     source = settled.source
     assert source.recorded_value is not None  # noqa: S101 - results come from quantities
-    result = _with_unit(source.recorded_value, source.recorded_unit or "")
+    result = with_unit(source.recorded_value, source.recorded_unit or "")
     return {
         "result": escape(f"{settled.comparator} {result}" if settled.comparator else result),
         "date": escape(_day(settled.source.effective)),

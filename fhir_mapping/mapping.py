@@ -42,7 +42,6 @@ class CompiledMapping:
     concept_of: Mapping[tuple[str, str], str]
     rounded: Mapping[str, Rounding]
     system_names: Mapping[str, str]
-    minimum_age: int | None = None
 
 
 def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMapping:
@@ -81,7 +80,6 @@ def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMa
         concept_of=_index(catalog, {slot.concept for slot in everything}),
         rounded={id_: rounding(concept.decimals) for id_, concept in catalog.concepts.items()},
         system_names=by_system(catalog.systems),
-        minimum_age=domain.get("minimum_age"),
     )
 
 

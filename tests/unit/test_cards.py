@@ -10,7 +10,7 @@ import pytest
 from fhir.resources.R4B.servicerequest import ServiceRequest
 from markdown_it import MarkdownIt
 
-from cds_service import cards
+from cds_service import cards, figures
 from cds_service.hooks import read_hooks_file
 from cds_service.judgement import InsufficientData, OutOfDomain, Scored, Settled
 from fhir_mapping import FeatureVector, Source, compile_mapping, load_catalog, map_features
@@ -160,8 +160,8 @@ def test_summaries_stay_below_140_characters_whatever_is_missing() -> None:
 def test_figures_are_said_as_people_judge_them(
     probability: float, percent: str, frequency: str
 ) -> None:
-    assert cards.percent(probability) == percent.replace(" %", "\u00a0%")
-    assert cards.frequency(probability) == frequency
+    assert figures.percent(probability) == percent.replace(" %", "\u00a0%")
+    assert figures.frequency(probability) == frequency
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_figures_are_said_as_people_judge_them(
 )
 def test_text_is_escaped_so_that_it_shows_as_itself(text: str) -> None:
     """The sandbox renders raw HTML: here a renderer that does so too must show plain text."""
-    rendered = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(cards.escape(text))
+    rendered = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(figures.escape(text))
     plain = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert rendered == f"<p>{plain}</p>\n"
 
