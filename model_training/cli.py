@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from model_training.nhanes import DatasetError
+from model_training.sources.nhanes import DatasetError
 from model_training.pipeline import Trained, steps, train_nhanes
 from model_training.publish import publish
 from model_training.recipe import Recipe, load_recipe

@@ -15,7 +15,7 @@ from model_training.features import Sample, sample_from
 from model_training.fitting import Choice, choose
 from model_training.levels import Cuts, choose_cuts
 from model_training.logistic import logistic
-from model_training.nhanes import load_cycles, read_cycle
+from model_training.sources.nhanes import load_cycles, read_cycle
 from model_training.publish import artifact_files
 from model_training.recipe import Recipe
 from model_training.report import measure_on_test, tuning

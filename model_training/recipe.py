@@ -10,7 +10,7 @@ from typing import Any
 
 from fhir_mapping import load_catalog
 
-DIABETES_UNDIAGNOSED = Path(__file__).with_name("diabetes_undiagnosed.toml")
+DIABETES_UNDIAGNOSED = Path(__file__).with_name("recipes") / "diabetes_undiagnosed.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

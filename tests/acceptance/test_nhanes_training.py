@@ -14,7 +14,7 @@ from model_training.cohort import select_cohort
 from model_training.features import as_values
 from model_training.logistic import logistic
 from model_training.masking import without_panels
-from model_training.nhanes import load_cycles, read_cycle
+from model_training.sources.nhanes import load_cycles, read_cycle
 from model_training.pipeline import Trained, train_nhanes
 from model_training.publish import publish
 from model_training.recipe import load_recipe

@@ -24,7 +24,7 @@ from model_training.cohort import select_cohort
 from model_training.features import Sample, as_values, sample_from
 from model_training.fitting import Fitted
 from model_training.logistic import logistic
-from model_training.nhanes import load_cycles, read_cycle
+from model_training.sources.nhanes import load_cycles, read_cycle
 from model_training.recipe import Recipe, load_recipe
 from tests.data import data_folder
 from tests.fhir import observation, patient, searchset

@@ -14,7 +14,7 @@ import pytest
 from fhir_mapping import load_catalog
 from model_training.cohort import select_cohort, select_treated
 from model_training.features import as_values, sample_from
-from model_training.nhanes import Cycle, DatasetError, load_cycles, read_cycle, read_table
+from model_training.sources.nhanes import Cycle, DatasetError, load_cycles, read_cycle, read_table
 from model_training.recipe import load_recipe
 
 RECIPE = load_recipe()

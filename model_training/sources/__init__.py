@@ -1,0 +1,1 @@
+"""Where people come from: NHANES, MIMIC-III, a Bulk Data export; each read to a Dataset."""
