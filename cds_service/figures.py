@@ -14,6 +14,7 @@ UNIT_LABELS: Mapping[str, str] = {
     "10*3/uL": "×10³/µL",
     "/uL": "/µL",
     "umol/L": "µmol/L",
+    "meq/L": "mEq/L",
     "ug/mL": "µg/mL",
     "ukat/L": "µkat/L",
     "[lb_av]": "lb",

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fhir_mapping.units import Conversion, UnitReader, conversions_to, unit_table
+from fhir_mapping.units import MOLAR, Conversion, UnitReader, conversions_to, unit_table
 
 CONCEPTS_FILE = Path(__file__).with_name("concepts.toml")
 
@@ -33,7 +33,11 @@ class Derived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concept:
-    """A clinical quantity. `element` is set for those read from the Patient."""
+    """A clinical quantity. `element` is set for those read from the Patient.
+
+    `loinc` holds all of its codes, those of `molar_loinc` too, of which `molar_reader` reads the
+    unit: a code of urea with mg/dL would be taken for its nitrogen.
+    """
 
     id: str
     title: str
@@ -41,9 +45,11 @@ class Concept:
     decimals: int
     plausible: tuple[float, float]
     loinc: tuple[str, ...]
+    molar_loinc: tuple[str, ...]
     panels: tuple[str, ...]
     element: str | None
     reader: UnitReader | None
+    molar_reader: UnitReader | None
     derived: Derived | None
 
 
@@ -104,6 +110,7 @@ def _concept(id_: str, entry: Mapping[str, Any], table: Any, units: Mapping[str,
             special=entry.get("convert", {}),
         )
         reader = UnitReader(table=table, conversions=conversions)
+    molar_loinc = tuple(entry.get("molar_loinc", ()))
     low, high = entry["plausible"]
     return Concept(
         id=id_,
@@ -111,10 +118,12 @@ def _concept(id_: str, entry: Mapping[str, Any], table: Any, units: Mapping[str,
         unit=entry["unit"],
         decimals=entry["decimals"],
         plausible=(float(low), float(high)),
-        loinc=tuple(entry.get("loinc", ())),
+        loinc=(*entry.get("loinc", ()), *molar_loinc),
+        molar_loinc=molar_loinc,
         panels=tuple(entry.get("panels", ())),
         element=element,
         reader=reader,
+        molar_reader=reader.only(MOLAR) if reader and molar_loinc else None,
         derived=Derived(**entry["derived"]) if "derived" in entry else None,
     )
 

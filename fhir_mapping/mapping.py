@@ -1,11 +1,11 @@
 """The mapping: what a manifest asks for, resolved once against the catalog of concepts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from fhir_mapping.codes import by_system, spellings
+from fhir_mapping.codes import CodeKey, by_system, spellings
 from fhir_mapping.concepts import Catalog, Concept, Derived, FindingRule
 from fhir_mapping.patient import BIRTH_DATE, GENDER, PatientSlot
 from fhir_mapping.selection import STATISTICS, Slot
@@ -40,6 +40,7 @@ class CompiledMapping:
     derived: Mapping[str, DerivedSlot]
     findings: tuple[FindingRule, ...]
     concept_of: Mapping[tuple[str, str], str]
+    molar_only: frozenset[CodeKey]
     rounded: Mapping[str, Rounding]
     system_names: Mapping[str, str]
 
@@ -67,6 +68,7 @@ def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMa
     ]
     everything = [*slots, *settling, *(i for d in derived.values() for i in d.ingredients.values())]
     domain = manifest.get("domain", {})
+    read = {slot.concept for slot in everything}
     return CompiledMapping(
         catalog=catalog,
         order=tuple(feature["name"] for feature in manifest["features"]),
@@ -77,7 +79,12 @@ def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMa
         findings=tuple(
             _finding(catalog, id_) for id_ in domain.get("exclude", ()) if id_ != DECEASED
         ),
-        concept_of=_index(catalog, {slot.concept for slot in everything}),
+        concept_of={
+            key: id_ for id_ in read for key in _keys(catalog, catalog.concepts[id_].loinc)
+        },
+        molar_only=frozenset(
+            key for id_ in read for key in _keys(catalog, catalog.concepts[id_].molar_loinc)
+        ),
         rounded={id_: rounding(concept.decimals) for id_, concept in catalog.concepts.items()},
         system_names=by_system(catalog.systems),
     )
@@ -170,11 +177,7 @@ def _settling_slot(concept: Concept, rule: Mapping[str, Any]) -> Slot:
     return _slot(concept, {**rule, "name": concept.id})
 
 
-def _index(catalog: Catalog, concepts: set[str]) -> dict[tuple[str, str], str]:
-    """From every spelling of every code that matters to its concept."""
-    return {
-        key: id_
-        for id_ in concepts
-        for code in catalog.concepts[id_].loinc
-        for key in spellings(catalog.systems["loinc"], code, hyphenless=True)
-    }
+def _keys(catalog: Catalog, codes: tuple[str, ...]) -> Iterator[CodeKey]:
+    """Every spelling of these LOINC codes, with every spelling of their system."""
+    for code in codes:
+        yield from spellings(catalog.systems["loinc"], code, hyphenless=True)

@@ -68,6 +68,12 @@ class UnitReader:
             return AbsentReason.UNIT_UNKNOWN
         return unit
 
+    def only(self, dimension: str) -> "UnitReader":
+        """The same, for units of one dimension."""
+        codes = {unit.code for unit in self.table.by_code.values() if unit.dimension == dimension}
+        kept = {code: way for code, way in self.conversions.items() if code in codes}
+        return UnitReader(table=self.table, conversions=kept)
+
 
 def fold(text: str) -> str:
     """Compatibility form, without white space and case: `mg / dL` and `MG/DL` are one text."""

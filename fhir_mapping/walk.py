@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
+from fhir_mapping.codes import code_keys
+from fhir_mapping.concepts import Concept
 from fhir_mapping.findings import MEDICATION_TYPES, condition_shows, medication_shows
 from fhir_mapping.mapping import CompiledMapping, DerivedSlot
 from fhir_mapping.patient import PatientFacts
@@ -32,6 +34,7 @@ from fhir_mapping.selection import (
     statistic_for,
 )
 from fhir_mapping.times import read_datetime, read_effective
+from fhir_mapping.units import UnitReader
 from fhir_mapping.vector import (
     REASON_ORDER,
     Absent,
@@ -218,14 +221,24 @@ class _Walk:
             self._refuse(concept, AbsentReason.MODIFIED)
             return
         known = self.mapping.catalog.concepts[concept]
-        assert known.reader is not None  # noqa: S101 - only Patient concepts have none
-        reading = read_quantity(element, known.reader, self.mapping.rounded[concept])
+        reading = read_quantity(
+            element, self._reader(known, element), self.mapping.rounded[concept]
+        )
         if isinstance(reading, AbsentReason):
             self._refuse(concept, reading)
             return
         source = context.source(known.title, reading)
         for selection in self.selections[concept]:
             self._add(selection, reading, context, source)
+
+    def _reader(self, known: Concept, element: dict[str, Any]) -> UnitReader:
+        """Of a code whose mass would be another substance's, the molar units only."""
+        if known.molar_reader and not self.mapping.molar_only.isdisjoint(
+            code_keys(element.get("code"))
+        ):
+            return known.molar_reader
+        assert known.reader is not None  # noqa: S101 - only Patient concepts have none
+        return known.reader
 
     def _add(
         self, selection: Selection, reading: Reading, context: "_Context", source: Source

@@ -78,6 +78,26 @@ def reason(concept: str, *resources: Any, **extra: Any) -> AbsentReason:
         ("urate", "14933-6", 357, "umol/L", 6.0),
         ("albumin", "1751-7", 42, "g/L", 4.2),
         ("alanine_aminotransferase", "1742-6", 0.5, "ukat/L", 30),
+        ("sodium", "2951-2", 139, "mmol/L", 139),
+        ("sodium", "2947-0", 139, "meq/L", 139),
+        ("potassium", "2823-3", 4.1, "mEq/L", 4.1),
+        ("chloride", "2075-0", 103.4, "meq/L", 103),
+        ("bicarbonate", "2028-9", 24, "meq/L", 24),
+        ("bicarbonate", "1963-8", 24, "mmol/L", 24),
+        ("urea_nitrogen", "3094-0", 14, "mg/dL", 14),
+        ("urea_nitrogen", "14937-7", 5, "mmol/L", 14),
+        ("urea_nitrogen", "22664-7", 10, "mmol/L", 28),
+        ("calcium", "17861-6", 9.6, "mg/dL", 9.6),
+        ("calcium", "2000-8", 2.4, "mmol/L", 9.6),
+        ("alkaline_phosphatase", "6768-6", 1.2, "ukat/L", 72),
+        ("bilirubin", "1975-2", 0.7, "mg/dL", 0.7),
+        ("bilirubin", "14631-6", 17.1, "umol/L", 1.0),
+        ("total_protein", "2885-2", 7.1, "g/dL", 7.1),
+        ("total_protein", "2885-2", 71, "g/L", 7.1),
+        ("urine_albumin_creatinine_ratio", "9318-7", 30, "mg/g{creat}", 30),
+        ("urine_albumin_creatinine_ratio", "14959-1", 30, "ug/mg", 30),
+        ("urine_albumin_creatinine_ratio", "32294-1", 3.4, "mg/mmol", 30.1),
+        ("urine_albumin_creatinine_ratio", "30000-4", 3.4, "g/mol", 30.1),
         ("leukocytes", "6690-2", 7.2, "10*9/L", 7.2),
         ("leukocytes", "6690-2", 7200, "/uL", 7.2),
         ("body_weight", "29463-7", 176, "[lb_av]", 79.8),
@@ -106,6 +126,9 @@ def test_every_unit_in_use_converts_to_the_canonical_one(
         ("4548-4", "Percent"),
         ("6690-2", "K/µL"),
         ("14682-9", "μmol/L"),
+        ("2951-2", "mEq/L"),
+        ("2951-2", "milliequivalents per liter"),
+        ("32294-1", "mcg/mg creat"),
     ],
 )
 def test_units_spelled_out_without_a_code_are_recognised(code: str, text: str) -> None:
@@ -115,6 +138,28 @@ def test_units_spelled_out_without_a_code_are_recognised(code: str, text: str) -
     if code == "4548-4":
         sent["valueQuantity"]["value"] = 6.1
     assert isinstance(entry(concepts[code], sent), Present)
+
+
+@pytest.mark.parametrize("code", ["2345-7", "2000-8", "14682-9", "22664-7", "14647-2"])
+def test_equivalents_are_moles_of_singly_charged_ions_and_of_nothing_else(code: str) -> None:
+    concepts = {c: id_ for id_, concept in CATALOG.concepts.items() for c in concept.loinc}
+    assert reason(concepts[code], observation(code, 5, "meq/L")) is AbsentReason.UNIT_UNKNOWN
+
+
+def test_the_mass_of_urea_is_not_taken_for_that_of_its_nitrogen() -> None:
+    urea = observation("22664-7", 30, "mg/dL")
+    assert reason("urea_nitrogen", urea) is AbsentReason.UNIT_UNKNOWN
+    both = [{"system": "http://loinc.org", "code": code} for code in ("3094-0", "22664-7")]
+    coded_as_both = observation("3094-0", 30, "mg/dL", code={"coding": both})
+    assert reason("urea_nitrogen", coded_as_both) is AbsentReason.UNIT_UNKNOWN
+    assert value("urea_nitrogen", observation("3094-0", 5, "mmol/L", code={"coding": both})) == 14
+    assert reason("urea_nitrogen", observation("3091-6", 30, "mg/dL")) is AbsentReason.NOT_RECORDED
+
+
+def test_codes_read_in_molar_units_only_are_asked_for_like_the_others() -> None:
+    templates = prefetch_templates(mapping_of(feature("urea_nitrogen")))
+    assert "http://loinc.org|22664-7" in templates["observations"]
+    assert "http://loinc.org|3091-6" not in templates["observations"]
 
 
 @pytest.mark.parametrize(
