@@ -3,20 +3,28 @@
 Knows numbers and manifests only: no FHIR, no HTTP, no training code.
 """
 
+from risk_model.calibration import Calibration, calibrated_log_odds, parse_calibration
 from risk_model.explanation import Contribution
 from risk_model.manifest import ArtifactError, Feature, Level, Manifest, parse_manifest
+from risk_model.preprocessing import Preprocessing, parse_preprocessing, preprocess_rows
 from risk_model.scoring import InsufficientData, Model, RiskEstimate, load_model, score
 
 __all__ = [
     "ArtifactError",
+    "Calibration",
     "Contribution",
     "Feature",
     "InsufficientData",
     "Level",
     "Manifest",
     "Model",
+    "Preprocessing",
     "RiskEstimate",
+    "calibrated_log_odds",
     "load_model",
+    "parse_calibration",
     "parse_manifest",
+    "parse_preprocessing",
+    "preprocess_rows",
     "score",
 ]

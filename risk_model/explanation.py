@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from risk_model.manifest import Feature
 
 
@@ -27,19 +24,20 @@ class Contribution:
 def explain(
     features: Sequence[Feature],
     values: Mapping[str, float],
-    shap_row: npt.NDArray[np.float64],
+    shares: Sequence[float],
     log_odds: float,
-    slope: float,
+    scale: float,
 ) -> tuple[float, tuple[Contribution, ...]]:
     """(baseline, contributions, strongest first) that sum to `log_odds`.
 
-    Calibration is `slope · margin + intercept`, so contributions scale by the slope and the
-    baseline takes the intercept. XGBoost sums in 32 bits: what that leaves over (about 1e-6)
-    belongs to no feature and stays in the baseline, so that the sum is exact.
+    `shares` are the features' own of the margin; `scale` takes them to the calibrated log-odds: the
+    slope of a sigmoid, of a bent calibration the secant (`Calibration.scale`). The baseline is what
+    the calibration makes of the expected margin. XGBoost sums in 32 bits: what that leaves over
+    (about 1e-6) belongs to no feature and stays in the baseline, so that the sum is exact.
     """
     contributions = [
-        Contribution(feature=feature.name, value=values.get(feature.name), log_odds=slope * shap)
-        for feature, shap in zip(features, shap_row[:-1].tolist(), strict=True)
+        Contribution(feature=feature.name, value=values.get(feature.name), log_odds=scale * share)
+        for feature, share in zip(features, shares, strict=True)
     ]
     baseline = log_odds - sum(entry.log_odds for entry in contributions)
     strongest_first = sorted(contributions, key=lambda entry: -abs(entry.log_odds))

@@ -17,6 +17,8 @@ MODEL = "model.ubj"
 CALIBRATION = "calibration.json"
 GOLDEN_SCORES = "golden_scores.json"
 REQUIRED_FILES = (MODEL, CALIBRATION, GOLDEN_SCORES)
+# Without it, each feature is a column as it is.
+PREPROCESSING = "preprocessing.json"
 
 T = TypeVar("T")
 

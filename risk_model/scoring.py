@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from risk_model.booster import Booster, Row, load_booster, margins_and_shap_values
+from risk_model.booster import Booster, Floats, load_booster, margins_and_shap_values
+from risk_model.calibration import Calibration, parse_calibration
 from risk_model.explanation import Contribution, explain
 from risk_model.manifest import (
     CALIBRATION,
     GOLDEN_SCORES,
     MODEL,
+    PREPROCESSING,
     ArtifactError,
     Feature,
     Manifest,
+)
+from risk_model.preprocessing import (
+    Preprocessing,
+    by_feature,
+    parse_preprocessing,
+    preprocess_rows,
 )
 from risk_model.verify import VerifiedFiles, read_verified
 
@@ -27,24 +35,17 @@ _REINSTALL = "Install the xgboost version that the manifest names, or train the 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """log-odds = slope · margin + intercept (Platt scaling)."""
-
-    slope: float
-    intercept: float
-
-    def log_odds(self, margin: float) -> float:
-        return self.slope * margin + self.intercept
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A verified, loaded model. Safe to share between threads: scoring changes nothing in it."""
+    """A verified, loaded model. Safe to share between threads: scoring changes nothing in it.
+
+    `preprocessing` None: the booster's columns are the features, as they are.
+    """
 
     manifest: Manifest
     directory: Path
     booster: Booster
     calibration: Calibration
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +77,13 @@ class InsufficientData:
 def load_model(directory: Path) -> Model:
     """Verify, parse, load, recompute the golden scores; raises ArtifactError."""
     files = read_verified(directory)
+    preprocessing = _preprocessing(files)
     model = Model(
         manifest=files.manifest,
         directory=directory,
-        booster=_booster(files),
-        calibration=_calibration(files.json(CALIBRATION)),
+        booster=_booster(files, preprocessing),
+        calibration=parse_calibration(files.json(CALIBRATION)),
+        preprocessing=None if preprocessing and preprocessing.changes_nothing else preprocessing,
     )
     _recompute_golden_scores(model, files.json(GOLDEN_SCORES))
     return model
@@ -110,13 +113,13 @@ def insufficiency(manifest: Manifest, values: Mapping[str, float]) -> Insufficie
     return InsufficientData(missing=missing, groups=groups) if missing or groups else None
 
 
-def feature_row(manifest: Manifest, values: Mapping[str, float]) -> Row:
-    """One row in column order, clipped, NaN where absent; raises ValueError naming the feature."""
+def feature_row(manifest: Manifest, values: Mapping[str, float]) -> Floats:
+    """One row in the features' order, clipped, NaN where absent; raises ValueError naming one."""
     entries = [
         _entered(feature, values[feature.name]) if feature.name in values else math.nan
         for feature in manifest.features
     ]
-    return np.array([entries], dtype=np.float32)
+    return np.array([entries], dtype=np.float64)
 
 
 def sigmoid(log_odds: float) -> float:
@@ -127,16 +130,17 @@ def sigmoid(log_odds: float) -> float:
     return exponential / (1.0 + exponential)
 
 
-def _estimate(model: Model, values: Mapping[str, float], row: Row) -> RiskEstimate:
-    margins, shap_values = margins_and_shap_values(model.booster, row)
-    log_odds = model.calibration.log_odds(float(margins[0]))
+def _estimate(model: Model, values: Mapping[str, float], row: Floats) -> RiskEstimate:
+    columns = preprocess_rows(model.preprocessing, row) if model.preprocessing else row
+    margins, shap_values = margins_and_shap_values(model.booster, columns.astype(np.float32))
+    log_odds = float(model.calibration.log_odds(margins)[0])
     probability = sigmoid(log_odds)
     baseline, contributions = explain(
         model.manifest.features,
         values,
-        shap_values[0],
+        _shares(model, shap_values[0, :-1]),
         log_odds,
-        model.calibration.slope,
+        model.calibration.scale(float(margins[0]), float(shap_values[0, -1])),
     )
     return RiskEstimate(
         probability=probability,
@@ -145,6 +149,12 @@ def _estimate(model: Model, values: Mapping[str, float], row: Row) -> RiskEstima
         baseline=baseline,
         contributions=contributions,
     )
+
+
+def _shares(model: Model, column_shares: Floats) -> list[float]:
+    own = by_feature(model.preprocessing, column_shares) if model.preprocessing else column_shares
+    shares: list[float] = own.tolist()
+    return shares
 
 
 def _refuse_unknown(manifest: Manifest, values: Mapping[str, float]) -> None:
@@ -177,30 +187,26 @@ def _number(feature: Feature, value: object) -> float:
     return number
 
 
-def _booster(files: VerifiedFiles) -> Booster:
+def _preprocessing(files: VerifiedFiles) -> Preprocessing | None:
+    if PREPROCESSING not in files.manifest.files:
+        return None
+    names = [feature.name for feature in files.manifest.features]
+    return parse_preprocessing(files.json(PREPROCESSING), names)
+
+
+def _booster(files: VerifiedFiles, preprocessing: Preprocessing | None) -> Booster:
     try:
         booster = load_booster(files.contents[MODEL])
     except ValueError as fault:
         raise ArtifactError(MODEL, f"cannot be loaded ({fault})", _REINSTALL) from fault
-    columns = [feature.name for feature in files.manifest.features]
+    if preprocessing:
+        columns, where = list(preprocessing.column_names), PREPROCESSING
+    else:
+        columns, where = [feature.name for feature in files.manifest.features], "the manifest"
     if booster.feature_names != columns:
-        problem = f"has columns {booster.feature_names}, the manifest says {columns}"
+        problem = f"has columns {booster.feature_names}, {where} says {columns}"
         raise ArtifactError(MODEL, problem, "Train the model again")
     return booster
-
-
-def _calibration(raw: Any) -> Calibration:
-    match raw:
-        case {"method": "identity"}:
-            return Calibration(slope=1.0, intercept=0.0)
-        case {
-            "method": "sigmoid",
-            "slope": int() | float() as slope,
-            "intercept": int() | float() as intercept,
-        } if slope > 0:
-            return Calibration(slope=float(slope), intercept=float(intercept))
-    problem = "is neither {method: identity} nor {method: sigmoid, slope > 0, intercept}"
-    raise ArtifactError(CALIBRATION, problem, "Train the model again")
 
 
 def _recompute_golden_scores(model: Model, raw: Any) -> None:
