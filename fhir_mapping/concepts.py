@@ -32,6 +32,17 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mimic3Items:
+    """Items of one table of MIMIC-III that hold a concept; `unit` is a code of the units' table."""
+
+    table: str
+    items: tuple[int, ...]
+    unit: str
+    unit_in_name: bool
+    copies: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Concept:
     """A clinical quantity. `element` is set for those read from the Patient.
 
@@ -51,6 +62,7 @@ class Concept:
     reader: UnitReader | None
     molar_reader: UnitReader | None
     derived: Derived | None
+    mimic3: tuple[Mimic3Items, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +137,19 @@ def _concept(id_: str, entry: Mapping[str, Any], table: Any, units: Mapping[str,
         reader=reader,
         molar_reader=reader.only(MOLAR) if reader and molar_loinc else None,
         derived=Derived(**entry["derived"]) if "derived" in entry else None,
+        mimic3=tuple(_mimic3_items(id_, found, reader) for found in entry.get("mimic3", ())),
+    )
+
+
+def _mimic3_items(id_: str, entry: Mapping[str, Any], reader: UnitReader | None) -> Mimic3Items:
+    if reader is None or entry["unit"] not in reader.conversions:
+        raise ConceptsError(f"concepts.{id_}: mimic3 unit {entry['unit']!r} does not convert")
+    return Mimic3Items(
+        table=entry["table"],
+        items=tuple(entry["items"]),
+        unit=entry["unit"],
+        unit_in_name=entry.get("unit_in_name", False),
+        copies=entry.get("copies", False),
     )
 
 
@@ -168,10 +193,15 @@ def _pattern(entry: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
 
 def _check_codes(concepts: Mapping[str, Concept]) -> None:
     owner: dict[str, str] = {}
+    item_owner: dict[int, str] = {}
     for concept in concepts.values():
         for code in concept.loinc:
             if owner.setdefault(code, concept.id) != concept.id:
                 raise ConceptsError(f"LOINC {code} means both {owner[code]} and {concept.id}")
+        for item in (item for held in concept.mimic3 for item in held.items):
+            if item in item_owner:
+                raise ConceptsError(f"item {item}: {item_owner[item]} and {concept.id}, or twice")
+            item_owner[item] = concept.id
         for ingredient in concept.derived.factors if concept.derived else ():
             if ingredient not in concepts:
                 raise ConceptsError(f"concepts.{concept.id}: {ingredient} is not a concept")
