@@ -24,6 +24,7 @@ FEATURES = [
         "categories": {"male": 0, "female": 1} if id_ == "sex" else None,
     }
     for id_, concept in CATALOG.concepts.items()
+    if concept.element in (None, "Patient.birthDate", "Patient.gender")
 ]
 WINDOWED = [
     {
