@@ -74,7 +74,8 @@ _SEQN_DIGITS = 6  # so that people sort as strings as they do as numbers; 2021-2
 _SOURCE = "nhanes"
 _DESCRIPTION = (
     "National Health and Nutrition Examination Survey (NHANES), United States, CDC/NCHS: "
-    "public-use files of a stratified, multistage sample of the civilian, non-institutionalised population"
+    "public-use files of a stratified, multistage sample of the civilian population that does not "
+    "live in institutions"
 )
 _NOTES = (
     "HbA1c and fasting glucose were each measured once; a diagnosis asks for two tests.",
@@ -82,8 +83,8 @@ _NOTES = (
     "Urine creatinine of 1999–2006 is brought from the Jaffe to the enzymatic method by CDC's "
     "equations, serum creatinine of 1999–2000 and 2005–2006 to the standardised scale.",
     "Fasting glucose is not adjusted for CDC's changes of instrument between cycles.",
-    "Family history is of parents, brothers and sisters. It and, in most cycles, smoking were asked "
-    "of people aged 20 and over; diabetes in pregnancy only from 2007 on.",
+    "Family history is of parents, brothers and sisters. It and, in most cycles, smoking were "
+    "asked of people aged 20 and over; diabetes in pregnancy only from 2007 on.",
     "Physical activity is 210 minutes or more in a typical week from 2007 on; before that, any "
     "activity of the last 30 days.",
 )
@@ -206,7 +207,7 @@ def _at(table: str, column: str) -> str:
 
 
 def _join(folder: Path, cycle: Cycle, detail: Callable[[str], None]) -> pd.DataFrame:
-    """Everybody of the first table, demographics, with the columns TABLE.COLUMN of all tables."""
+    """Everybody of the cycle, with the columns TABLE.COLUMN of all tables."""
     frames = []
     for table, columns in cycle.columns.items():
         detail(table)
@@ -344,8 +345,8 @@ def _check_units(people: pd.DataFrame, cycle: Cycle, codes: Codes) -> None:
         table, columns = cycle.variables[name]
         raise DatasetError(
             f"{'/'.join(columns)} in {table} of NHANES {cycle.years} is not in {unit}: the median "
-            f"of {len(values)} people's {name.replace('_', ' ')} is {values.median():.3g}, and should "
-            f"lie between {low:g} and {high:g}. Take CDC's table as it is"
+            f"of {len(values)} people's {name.replace('_', ' ')} is {values.median():.3g}, and "
+            f"should lie between {low:g} and {high:g}. Take CDC's table as it is"
         )
 
 

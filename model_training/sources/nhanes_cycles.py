@@ -47,11 +47,13 @@ class Piece:
 class Cycle:
     """One survey: variable name → (table, the columns that hold it), and how answers are coded.
 
-    `absent` are the variables that the survey does not have. `urine_creatinine` brings an older
-    method to the newer one; empty where there is nothing to bring.
+    `everybody` is the table that has all people interviewed; the others have some of them. `absent`
+    are the variables that the survey does not have. `urine_creatinine` brings an older method to
+    the newer one; empty where there is nothing to bring.
     """
 
     years: str
+    everybody: str
     variables: Mapping[str, tuple[str, Sequence[str]]]
     answers: Mapping[str, tuple[Answer, ...]]
     weekly_minutes: Mapping[str, WeeklyMinutes]
@@ -62,8 +64,8 @@ class Cycle:
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
-        """Table → the columns that are read from it, in a fixed order; demographics come first."""
-        wanted: dict[str, dict[str, None]] = {}
+        """Table → the columns that are read from it, in a fixed order; `everybody` comes first."""
+        wanted: dict[str, dict[str, None]] = {self.everybody: {}}
         for table, columns in self.variables.values():
             wanted.setdefault(table, {}).update(dict.fromkeys(columns))
         for answers in self.answers.values():
@@ -119,9 +121,10 @@ def _cycle(raw: Mapping[str, Any], entry: Mapping[str, Any]) -> Cycle:
     absent = frozenset(entry.get("absent", ()))
     correction = entry.get("creatinine", {"slope": 1.0, "intercept": 0.0})
     answers = _answers(raw, entry, tables, absent)
-    jaffe = entry.get("urine_creatinine_method") == "jaffe"
+    pieces = raw["jaffe_to_enzymatic"] if entry.get("urine_creatinine_method") == "jaffe" else ()
     return Cycle(
         years=entry["years"],
+        everybody=tables["demographics"],
         variables=_variables(raw, entry, tables, absent),
         answers=answers,
         weekly_minutes={
@@ -132,9 +135,7 @@ def _cycle(raw: Mapping[str, Any], entry: Mapping[str, Any]) -> Cycle:
         absent=absent,
         creatinine_slope=correction["slope"],
         creatinine_intercept=correction["intercept"],
-        urine_creatinine=tuple(Piece(**piece) for piece in raw["jaffe_to_enzymatic"])
-        if jaffe
-        else (),
+        urine_creatinine=tuple(Piece(**piece) for piece in pieces),
     )
 
 
