@@ -85,7 +85,8 @@ def _imputed(preprocessing: Preprocessing, rows: Floats) -> Floats:
         lacking = np.flatnonzero(absent[:, step.feature])
         if lacking.size:
             known = filled[np.ix_(lacking, step.read)]
-            predicted = known @ step.coefficients + step.intercept
+            # Not a matrix product: its last digits depend on how many rows there are.
+            predicted = (known * step.coefficients).sum(axis=1) + step.intercept
             filled[lacking, step.feature] = np.clip(predicted, step.low, step.high)
     return filled
 
