@@ -1,6 +1,6 @@
-"""From a fitted, measured model to a versioned folder that risk_model will accept.
+"""A model's files to a versioned folder: whole or not at all, past its gates or with a trace.
 
-Bytes depend on the recipe, the data and the XGBoost version only: fixed key order, no time stamps.
+Bytes depend on what is given only: no clock, no machine, fixed order of keys.
 """
 
 from __future__ import annotations
@@ -8,160 +8,181 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xgboost
-
 import risk_model
-from model_training.cohort import Cohort
-from model_training.drawing import performance_svg
-from model_training.fitting import Fitted
-from model_training.golden import golden_cases
-from model_training.levels import Cuts, rationale
-from model_training.model_card import model_card
-from model_training.recipe import FeatureSpec, Recipe
+from model_training.dataset import DatasetError
+from model_training.gates import GateResult
+from risk_model.manifest import MANIFEST
+
+DRAFTS = Path("var") / "models"
+
+# What a probability and its level depend on. Once published under a version these stay: an
+# assessment in somebody's record names the version and must remain explicable. Reports and model
+# cards may be made again.
+_SCORING_FILES = ("model.ubj", "calibration.json", "preprocessing.json")
+_SCORING_ENTRIES = ("features", "sufficiency", "domain", "settled_by", "levels", "prevalence")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Json = dict[str, Any]
 
 
-def artifact_files(
-    fitted: Fitted,
-    cuts: Cuts,
-    prevalence: float,
-    cohorts: Mapping[str, Cohort],
-    report: Json,
-    recipe: Recipe,
-) -> dict[str, bytes]:
-    """Path inside the folder → bytes, the manifest with everybody's digest last."""
-    described = _manifest(cuts, prevalence, cohorts, report, recipe)
-    title = (
-        f"{recipe.raw['name']} {recipe.raw['version']}, NHANES {recipe.raw['cohort']['test'][0]}"
-    )
-    files = {
-        "model.ubj": bytes(fitted.booster.save_raw(raw_format="ubj")),
-        "calibration.json": json_bytes(
-            {"method": "sigmoid", "slope": fitted.slope, "intercept": fitted.intercept}
-        ),
-        "golden_scores.json": json_bytes({"cases": golden_cases(fitted, recipe)}),
-        "report/report.json": json_bytes(report),
-        "report/performance.svg": performance_svg(report["test"], title).encode(),
-        "MODEL_CARD.md": model_card(described, report).encode(),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """The folder that the service may now serve. `forced` names the gates that it failed."""
+
+    folder: Path
+    model: risk_model.Model
+    forced: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Not published; the same files lie as a draft in `folder`. `reasons` are sentences."""
+
+    folder: Path
+    reasons: tuple[str, ...]
+
+
+def publish(
+    files: Mapping[str, bytes],
+    out: Path,
+    name: str,
+    version: str,
+    *,
+    results: Sequence[GateResult],
+    force: str | None = None,
+    replace: bool = False,
+    drafts: Path = DRAFTS,
+) -> Published | Held:
+    """Writes <out>/<name>/<version>, or where a gate fails, or where another model has been
+    published under that version, <drafts>/<name>/<version>.
+
+    `files` as `seal` gives them. `force` is the reason for publishing against the gates: it goes
+    into the manifest with the gates that failed. `replace` lets go of the model that was published
+    under this version. Raises ArtifactError where the service would refuse the files, and
+    DatasetError where the folder cannot be written; both leave everything as it was.
+    """
+    _require_plain(name, version)
+    folder = out / name / version
+    trace = forced_trace(results, force)
+    reasons = () if trace else tuple(r.sentence() for r in results if not r.passed)
+    if not replace and _is_another_model(files, folder):
+        reasons = (*reasons, f"{folder} holds another model: a published version stays as it is.")
+    if reasons:
+        draft = drafts / name / version
+        _write(files, draft)
+        return Held(folder=draft, reasons=reasons)
+    model = _write(files if trace is None else _with_trace(files, trace), folder)
+    failed = () if trace is None else tuple(trace["failed"])
+    return Published(folder=folder, model=model, forced=failed)
+
+
+def seal(files: Mapping[str, bytes], described: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files and their manifest: `described` with everybody's digest and size."""
     digests = {path: _digest(files[path]) for path in sorted(files)}
-    return files | {"manifest.json": json_bytes(described | {"files": digests})}
+    return {**files, MANIFEST: json_bytes({**described, "files": digests})}
 
 
-def publish(files: Mapping[str, bytes], folder: Path) -> risk_model.Model:
-    """Writes the folder whole or not at all, then loads it as the service would."""
-    staged = folder.with_name(f".{folder.name}.staged")
-    shutil.rmtree(staged, ignore_errors=True)
-    for path, content in files.items():
-        target = staged / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-    risk_model.load_model(staged)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(staged, folder)
-    return risk_model.load_model(folder)
+def forced_trace(results: Sequence[GateResult], force: str | None) -> Json | None:
+    """The manifest's and the model card's account of gates that were overruled: None where there
+    was nothing to overrule, or nobody did."""
+    failed = [result.gate.id for result in results if not result.passed]
+    if force is None or not failed:
+        return None
+    if not force.strip():
+        raise DatasetError("Publishing against the gates needs a reason: --force REASON.")
+    return {"reason": force.strip(), "failed": failed}
 
 
 def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _manifest(
-    cuts: Cuts,
-    prevalence: float,
-    cohorts: Mapping[str, Cohort],
-    report: Json,
-    recipe: Recipe,
-) -> Json:
-    raw = recipe.raw
-    return {
-        "format": 1,
-        "name": raw["name"],
-        "version": raw["version"],
-        "title": raw["title"],
-        "question": raw["question"],
-        "outcome": raw["outcome"],
-        "files": {},
-        "features": [_feature(feature) for feature in recipe.features],
-        "sufficiency": raw["sufficiency"],
-        "domain": raw["domain"],
-        "settled_by": raw["settled_by"],
-        "levels": [
-            {"level": "low", "below": cuts.moderate},
-            {"level": "moderate", "below": cuts.high},
-            {"level": "high"},
-        ],
-        "levels_rationale": rationale(cuts, raw["cohort"]["tune"], raw["levels"]),
-        "prevalence": prevalence,
-        "prevalence_rationale": "Survey-weighted, in the people on whom the probability was "
-        "calibrated, so that figure and baseline speak of the same population.",
-        "cohort": _cohort(cohorts, recipe),
-        "performance": _performance(report, recipe),
-        "software": {"xgboost": xgboost.__version__},
-    }
+def _require_plain(*parts: str) -> None:
+    for part in parts:
+        if not _NAME.fullmatch(part):
+            raise DatasetError(f"{part!r} cannot name a folder: use letters, digits, . _ + and -.")
 
 
-def _feature(feature: FeatureSpec) -> Json:
-    clip = None if feature.clip_above is None else [None, feature.clip_above]
-    categories = {} if feature.categories is None else {"categories": dict(feature.categories)}
-    return {
-        "name": feature.name,
-        "title": feature.title,
-        "concept": feature.name,
-        "unit": feature.unit,
-        **categories,
-        "statistic": "latest",
-        "look_back_days": feature.look_back_days,
-        "plausible": list(feature.plausible),
-        "clip": clip,
-        "required": feature.required,
-        "monotone": feature.monotone,
-        "stale_after_days": feature.stale_after_days,
-    }
+def _with_trace(files: Mapping[str, bytes], trace: Json) -> dict[str, bytes]:
+    """No digest covers the manifest itself, so that this one alone changes."""
+    return {**files, MANIFEST: json_bytes(json.loads(files[MANIFEST]) | {"forced": trace})}
 
 
-def _cohort(cohorts: Mapping[str, Cohort], recipe: Recipe) -> Json:
-    rules = recipe.raw["cohort"]
-    return {
-        "source": rules["source"],
-        "outcome": rules["outcome_definition"],
-        **{
-            part: {
-                "cycles": rules[part],
-                "people": len(cohort.people),
-                "events": int(cohort.people["event"].sum()),
-                "flow": [
-                    {"kept": kept, "people": people, "events": events}
-                    for kept, people, events in cohort.flow
-                ],
-            }
-            for part, cohort in cohorts.items()
-        },
-    }
+def _is_another_model(files: Mapping[str, bytes], folder: Path) -> bool:
+    """Whether something is published there that gives, or may give, other answers."""
+    if not folder.exists():
+        return False
+    try:
+        there = {path: (folder / path).read_bytes() for path in _present(folder)}
+        return _scoring(there) != _scoring(files)
+    except (OSError, ValueError):
+        return True  # what cannot be read cannot be known to be the same
 
 
-def _performance(report: Json, recipe: Recipe) -> Json:
-    test = report["test"]
-    return {
-        "measured_on": f"NHANES {', '.join(recipe.raw['cohort']['test'])}, measured once",
-        "figures": "[value, low, high] of a 95 % interval, survey-weighted unless named otherwise",
-        "people": test["people"],
-        "events": test["events"],
-        "auroc": test["scenarios"]["complete"]["auroc"],
-        "auroc_weighted": test["scenarios"]["complete"]["auroc_weighted"],
-        "calibration_slope": test["calibration"]["slope"],
-        "observed_to_expected": test["calibration"]["observed_to_expected"],
-        "levels": test["levels"],
-        "auroc_by_record": {
-            scenario["title"]: scenario["auroc"] for scenario in test["scenarios"].values()
-        },
-    }
+def _present(folder: Path) -> list[str]:
+    return [path for path in (*_SCORING_FILES, MANIFEST) if (folder / path).is_file()]
+
+
+def _scoring(files: Mapping[str, bytes]) -> list[Any]:
+    manifest = json.loads(files.get(MANIFEST, b"{}"))
+    return [
+        *(files.get(path) for path in _SCORING_FILES),
+        *(manifest.get(entry) for entry in _SCORING_ENTRIES),
+    ]
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> risk_model.Model:
+    try:
+        with _staged(folder) as staged:
+            for path, content in files.items():
+                target = staged / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
+            risk_model.load_model(staged)
+            _swap(staged, folder)
+    except OSError as fault:
+        raise DatasetError(f"{folder} cannot be written: {fault.strerror}.") from fault
+    return risk_model.load_model(folder)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the one to be, on the same file system; gone afterwards, and with it
+    whatever folder had to be made for it and is empty."""
+    made = [parent for parent in folder.parents if not parent.exists()]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".staged-", dir=folder.parent))
+    try:
+        inner = aside / "new"
+        inner.mkdir()
+        yield inner
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+
+
+def _swap(staged: Path, folder: Path) -> None:
+    """The new folder in the old one's place; the old one comes back if that fails."""
+    old = staged.with_name("old")
+    if folder.exists():
+        os.replace(folder, old)
+    try:
+        os.replace(staged, folder)
+    except OSError:
+        if old.exists():
+            os.replace(old, folder)
+        raise
 
 
 def _digest(content: bytes) -> Json:
