@@ -1,6 +1,7 @@
 """Cards: everything that a clinician reads. Pure: a judgement in, CDS Hooks cards out.
 
-The words are in hooks.json, and how figures are said in `figures.py`; here is what is said.
+The words are in hooks.json, how figures are said in `figures.py` and what inputs lack in `gaps.py`;
+here is what is said.
 Placeholders: `{percent}` "12 %", `{frequency}` "about 1 in 8", `{relative}` "3.9", `{level}`,
 `{outcome}`, `{drivers}` and `{gaps}` Markdown lists, `{missing}` names of what is missing,
 `{result}` and `{date}` of a result that settles the question, `{unread}` what could not be read.
@@ -11,36 +12,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from cds_service.figures import escape, frequency, percent, with_unit
+from cds_service.gaps import REASONS, day, gaps, why
 from cds_service.hooks.wording import CardText, Coding, Order, Wording
 from cds_service.judgement import InsufficientData, Judgement, Scored, Settled
-from fhir_mapping import Absent, AbsentReason, Effective, FeatureVector, Present
+from fhir_mapping import Absent, AbsentReason, FeatureVector, Present
 from risk_model import Manifest, RiskEstimate
 
 # CDS Hooks 2.0.1, "Card Attributes": summary below 140 characters.
 LONGEST_SUMMARY = 139
 STRONGEST = 3
-DAYS_PER_MONTH = 30.4375
-REASONS: Mapping[AbsentReason, str] = {
-    AbsentReason.NOT_RECORDED: "not recorded",
-    AbsentReason.CODE_CONFLICT: "coded as two different tests",
-    AbsentReason.MODIFIED: "carries a qualification that this service does not know",
-    AbsentReason.STATUS: "not final, or entered in error",
-    AbsentReason.OTHER_PATIENT: "belongs to another patient",
-    AbsentReason.SUBJECT_UNCERTAIN: "not certain to be this patient's",
-    AbsentReason.TIME_UNKNOWN: "without a certain date",
-    AbsentReason.FUTURE: "dated in the future",
-    AbsentReason.NO_VALUE: "without a usable value",
-    AbsentReason.COMPARATOR: "known only as above or below a limit",
-    AbsentReason.UNIT_MISSING: "without a unit",
-    AbsentReason.UNIT_UNKNOWN: "in an unknown unit",
-    AbsentReason.UNIT_CONFLICT: "with contradictory units",
-    AbsentReason.IMPLAUSIBLE: "implausible",
-    AbsentReason.TOO_OLD: "too old",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +104,7 @@ def _described(name: str, vector: FeatureVector, manifest: Manifest) -> str:
     feature = next(f for f in manifest.features if f.name == name)
     entry = vector.entries[name]
     assert isinstance(entry, Present)  # noqa: S101 - drivers are measured features
-    when = _day(entry.sources[0].effective)
+    when = day(entry.sources[0].effective)
     made_of = " and ".join(source.title.lower() for source in entry.sources)
     origin = f" (from {made_of})" if len(entry.sources) == 2 else ""
     shown = f"{feature.title} {_shown(entry, feature.categories)}{origin}"
@@ -137,11 +120,6 @@ def _shown(entry: Present, categories: Mapping[str, float] | None) -> str:
         assert source.recorded_value is not None  # noqa: S101
         return with_unit(source.recorded_value, source.recorded_unit or "")
     return with_unit(entry.value, entry.unit)
-
-
-def _day(effective: Effective | None) -> str:
-    """The date alone, in ISO form: it reads the same everywhere."""
-    return effective.text[:10] if effective else ""
 
 
 # --------------------------------------------------------------------------------- what is said
@@ -173,7 +151,7 @@ def _settled(settled: Settled) -> dict[str, str]:
     result = with_unit(source.recorded_value, source.recorded_unit or "")
     return {
         "result": escape(f"{settled.comparator} {result}" if settled.comparator else result),
-        "date": escape(_day(settled.source.effective)),
+        "date": escape(day(settled.source.effective)),
     }
 
 
@@ -191,7 +169,7 @@ def _gaps(
 ) -> str:
     """What is missing, old, or could not be read, with the reason."""
     lines = [*_unread(wording, unread), *map(escape, _set_aside(vector))]
-    return _bulleted([*lines, *_old(vector, manifest), *_absent(vector, manifest)])
+    return _bulleted([*lines, *gaps(vector, manifest)])
 
 
 def _bulleted(lines: Iterable[str]) -> str:
@@ -226,46 +204,15 @@ def _set_aside(vector: FeatureVector) -> Iterator[str]:
     for name, entry in vector.settling.items():
         if isinstance(entry, Present):
             shown = _shown(entry, None)
-            yield f"{vector.titles[name]} {shown} of {_day(entry.sources[0].effective)} is too old"
+            yield f"{vector.titles[name]} {shown} of {day(entry.sources[0].effective)} is too old"
         elif entry.reason not in (AbsentReason.NOT_RECORDED, AbsentReason.OTHER_PATIENT):
-            yield f"{vector.titles[name]}: {_why(entry)}"
+            yield f"{vector.titles[name]}: {why(entry)}"
 
 
 def _unread(wording: Wording, unread: Sequence[str]) -> Iterator[str]:
     for key in unread:
         if key in wording.unread:
             yield escape(wording.unread[key])
-
-
-def _old(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
-    limits = {f["name"]: f.get("stale_after_days") for f in manifest.raw["features"]}
-    titles = {feature.name: feature.title for feature in manifest.features}
-    for name, entry in vector.entries.items():
-        if not isinstance(entry, Present) or limits[name] is None:
-            continue
-        # Of a derived value the first source decides; the others have look-backs of their own.
-        effective = entry.sources[0].effective
-        age = vector.as_of - effective.earliest if effective else timedelta()
-        if age > timedelta(days=limits[name]):
-            months = round(age / timedelta(days=DAYS_PER_MONTH))
-            yield escape(f"{titles[name]} is {months} months old")
-
-
-def _absent(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
-    """One line for everything that is simply not recorded, one for each thing that is amiss."""
-    titles = {feature.name: feature.title for feature in manifest.features}
-    absences = vector.absences()
-    plain = [titles[n] for n, a in absences.items() if a.reason is AbsentReason.NOT_RECORDED]
-    for name, absent in absences.items():
-        if absent.reason is not AbsentReason.NOT_RECORDED:
-            yield escape(f"{titles[name]}: {_why(absent)}")
-    if plain:
-        yield escape(f"Not recorded: {', '.join(plain)}")
-
-
-def _why(absent: Absent) -> str:
-    when = _day(absent.effective)
-    return REASONS[absent.reason] + (f" ({when})" if when else "")
 
 
 # -------------------------------------------------------------------------------- the card's form

@@ -59,6 +59,15 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """Features that are ordered, and missing, together; `title` is what people call them."""
+
+    id: str
+    title: str
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
     """A named band of probability, up to but not including `below`; the last has no upper end."""
 
@@ -79,6 +88,7 @@ class Manifest:
     prevalence: float
     files: Mapping[str, Digest]
     raw: Mapping[str, Any]
+    panels: tuple[Panel, ...] = ()
 
     def level_of(self, probability: float) -> str:
         return next(band.level for band in self.levels if probability < band.below)
@@ -101,6 +111,7 @@ def parse_manifest(raw: Mapping[str, Any]) -> Manifest:
         prevalence=_prevalence(raw),
         files=_files(raw),
         raw=raw,
+        panels=tuple(_panel(entry, names) for entry in _panel_entries(raw)),
     )
 
 
@@ -156,6 +167,18 @@ def _groups(raw: Mapping[str, Any], names: list[str]) -> tuple[tuple[str, ...], 
     strangers = {name for group in groups for name in group} - set(names)
     _require(not strangers, f"sufficiency names unknown features {sorted(strangers)}")
     return groups
+
+
+def _panel_entries(raw: Mapping[str, Any]) -> list[Any]:
+    return _entry(raw, "panels", list) if "panels" in raw else []
+
+
+def _panel(raw: Mapping[str, Any], names: list[str]) -> Panel:
+    id_ = _entry(raw, "id", str)
+    features = _entry(raw, "features", list)
+    strangers = [name for name in features if name not in names]
+    _require(not strangers, f"panel {id_} names unknown features {strangers}")
+    return Panel(id=id_, title=_entry(raw, "title", str), features=tuple(features))
 
 
 def _levels(raw: Mapping[str, Any]) -> tuple[Level, ...]:

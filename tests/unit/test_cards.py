@@ -14,9 +14,9 @@ from cds_service import cards, figures
 from cds_service.hooks import read_hooks_file
 from cds_service.judgement import InsufficientData, OutOfDomain, Scored, Settled
 from fhir_mapping import FeatureVector, Source, compile_mapping, load_catalog, map_features
-from risk_model import Contribution, RiskEstimate, parse_manifest
+from risk_model import Contribution, Manifest, RiskEstimate, parse_manifest
 from tests.fhir import observation, patient
-from tests.manifests import raw_manifest
+from tests.manifests import feature, raw_manifest
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -49,9 +49,14 @@ def estimate(probability: float = 0.125, level: str = "high", **shares: float) -
     )
 
 
-def card(judgement: Any, seen: FeatureVector, unread: tuple[str, ...] = ()) -> dict[str, Any]:
+def card(
+    judgement: Any,
+    seen: FeatureVector,
+    unread: tuple[str, ...] = (),
+    manifest: Manifest = MANIFEST,
+) -> dict[str, Any]:
     composed = cards.compose(
-        judgement, vector=seen, manifest=MANIFEST, wording=WORDING, unread=unread, frame=FRAME
+        judgement, vector=seen, manifest=manifest, wording=WORDING, unread=unread, frame=FRAME
     )
     assert len(composed) == 1
     return composed[0].body
@@ -210,3 +215,119 @@ def test_a_bmi_from_weight_and_height_says_so_and_a_height_of_four_years_is_not_
     shown = card(Scored(estimate(body_mass_index=0.9)), vector(weight, height))
     assert "BMI 35.6 kg/m² (from weight and height), 2026-11-12" in shown["detail"]
     assert "months old" not in shown["detail"]
+
+
+# ---------------------------------------------------------------- many inputs, said panel by panel
+
+CHEMISTRY = ("sodium", "potassium", "chloride", "bicarbonate", "urea_nitrogen", "calcium")
+LIPIDS = ("total_cholesterol", "hdl_cholesterol", "triglycerides")
+PRESSURE = ("systolic_blood_pressure", "diastolic_blood_pressure")
+
+
+def asking_for_much(**change: Any) -> dict[str, Any]:
+    concepts = load_catalog().concepts
+    new = [*CHEMISTRY, "total_cholesterol", "triglycerides", *PRESSURE]
+    return raw_manifest(
+        features=[
+            *raw_manifest()["features"],
+            *(feature(name, concepts[name].title, concepts[name].unit) for name in new),
+        ],
+        panels=[
+            {"id": "glucose", "title": "Sugar", "features": ["glucose"]},
+            {"id": "lipids", "title": "Lipids", "features": list(LIPIDS)},
+            {"id": "pressure", "title": "Blood pressure", "features": list(PRESSURE)},
+            {"id": "chemistry", "title": "Electrolytes and kidney", "features": list(CHEMISTRY)},
+        ],
+        **change,
+    )
+
+
+def gaps_of(*resources: dict[str, Any], raw: dict[str, Any] | None = None) -> list[str]:
+    """The lines under "Missing, old or not used"."""
+    raw = raw or asking_for_much()
+    manifest, mapping = parse_manifest(raw), compile_mapping(load_catalog(), raw)
+    seen = map_features(mapping, [patient(), *resources], as_of=NOW, patient_id="p1")
+    shares = tuple(
+        Contribution(feature=f.name, value=None, log_odds=0.0) for f in manifest.features
+    )
+    estimate = RiskEstimate(
+        probability=0.125, level="high", relative_risk=4.2, baseline=-3.0, contributions=shares
+    )
+    detail: str = card(Scored(estimate), seen, manifest=manifest)["detail"]
+    (paragraph,) = [p for p in detail.split("\n\n") if p.startswith("**Missing")]
+    return paragraph.split("\n")[1:]
+
+
+def test_panels_that_are_not_recorded_are_said_by_their_titles_in_one_line() -> None:
+    assert gaps_of(*RECORD) == [
+        "- BMI is 18 months old",
+        "- Not recorded: Lipids, Electrolytes and kidney, Blood pressure",
+    ]
+
+
+def test_of_a_panel_that_is_partly_there_the_missing_inputs_are_named() -> None:
+    assert gaps_of(
+        *RECORD, observation("2823-3", 4.1, "mmol/L"), observation("2571-8", 150, "mg/dL")
+    ) == [
+        "- BMI is 18 months old",
+        "- Not recorded: HDL cholesterol, Total cholesterol, "
+        "Sodium, Chloride, Bicarbonate, Urea nitrogen, Calcium, Blood pressure",
+    ]
+
+
+def test_a_panel_of_one_is_called_by_the_name_of_its_input() -> None:
+    assert gaps_of()[-1].startswith("- Not recorded: BMI, Glucose, Lipids")
+
+
+def test_results_of_one_panel_and_one_day_grow_old_together() -> None:
+    drawn = {"effectiveDateTime": "2025-09-20"}
+    pressure = {"effectiveDateTime": "2025-06-01"}
+    assert gaps_of(
+        *RECORD,
+        observation("2951-2", 139, "mmol/L", **drawn),
+        observation("2823-3", 4.1, "mmol/L", **drawn),
+        observation("8480-6", 130, "mm[Hg]", **pressure),
+        observation("8462-4", 80, "mm[Hg]", **pressure),
+        observation("2093-3", 190, "mg/dL", **drawn),
+    ) == [
+        "- BMI is 18 months old",
+        "- Sodium, Potassium: 14 months old",
+        "- Total cholesterol is 14 months old",
+        "- Blood pressure: 18 months old",
+        "- Not recorded: HDL cholesterol, Triglycerides, "
+        "Chloride, Bicarbonate, Urea nitrogen, Calcium",
+    ]
+
+
+def test_a_panel_that_is_too_old_is_said_once_and_what_is_amiss_with_one_input_by_its_name() -> (
+    None
+):
+    drawn = {"effectiveDateTime": "2021-03-08"}
+    assert gaps_of(
+        *RECORD,
+        observation("2093-3", 190, "mg/dL", **drawn),
+        observation("2085-9", 44, "mg/dL", **drawn),
+        observation("2571-8", 150, "mg/dL", **drawn),
+        observation("2951-2", 139, "furlong"),
+    ) == [
+        "- BMI is 18 months old",
+        "- Lipids: too old (2021-03-08)",
+        "- Sodium: in an unknown unit",
+        "- Not recorded: Potassium, Chloride, Bicarbonate, Urea nitrogen, Calcium, Blood pressure",
+    ]
+
+
+def test_without_panels_each_input_is_named() -> None:
+    raw = asking_for_much()
+    del raw["panels"]
+    assert gaps_of(*RECORD, raw=raw)[-1] == (
+        "- Not recorded: HDL cholesterol, Sodium, Potassium, Chloride, Bicarbonate, "
+        "Urea nitrogen, Calcium, Total cholesterol, Triglycerides, "
+        "Systolic blood pressure, Diastolic blood pressure"
+    )
+
+
+def test_an_input_that_stands_in_two_panels_belongs_to_the_first() -> None:
+    raw = asking_for_much()
+    raw["panels"].append({"id": "again", "title": "Again", "features": ["sodium", "glucose"]})
+    assert gaps_of(*RECORD, raw=raw) == gaps_of(*RECORD)

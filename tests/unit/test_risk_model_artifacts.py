@@ -195,6 +195,11 @@ def test_golden_scores_that_prove_nothing_are_refused(artifact: Path, cases: Any
         ({"files": {"model.ubj": 3}}, "files: model.ubj"),
         ({"sufficiency": {"at_least_one_of": [["waist"]]}}, "waist"),
         ({"sufficiency": 3}, "sufficiency"),
+        ({"panels": 3}, "panels is 3, not a list"),
+        ({"panels": [3]}, "an object was expected"),
+        ({"panels": [{"id": "a", "title": "A", "features": ["waist"]}]}, "panel a names unknown"),
+        ({"panels": [{"id": "a", "title": "A", "features": [["age"]]}]}, "panel a names unknown"),
+        ({"panels": [{"id": "a", "features": ["age"]}]}, "title is None"),
     ],
 )
 def test_a_manifest_entry_that_cannot_be_used_is_named(change: dict[str, Any], words: str) -> None:
