@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from markdown_it.token import Token
 from risk_model import Model
 
 CARD = "MODEL_CARD.md"
+CARD_JSON = "model_card.json"
 PICTURE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
 _ALIGNMENT = re.compile(r"text-align:(left|center|right)")
@@ -24,7 +26,8 @@ _ALIGNMENT = re.compile(r"text-align:(left|center|right)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """A model's card, rendered once: `html` is a whole page, `json` the manifest.
+    """A model's card, rendered once: `html` is a whole page; `json` holds the manifest's
+    members, and where the artifact has a model_card.json, what that adds to them.
 
     `pictures` are the files that the page may show: path in the artifact → path on disk.
     """
@@ -52,7 +55,7 @@ def render_model_card(model: Model) -> ModelCard:
         contents=_contents(tokens),
         body=_scrolling_tables(body),
     )
-    return ModelCard(html=page, json=dict(manifest.raw), pictures=pictures)
+    return ModelCard(html=page, json=_card_json(model), pictures=pictures)
 
 
 # Raw HTML is off, so a card is text whoever wrote it; links keep to the safe schemes.
@@ -63,6 +66,14 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False, "typographer": False}).enab
 
 def _read_card(model: Model) -> str:
     return (model.directory / CARD).read_text(encoding="utf-8")
+
+
+def _card_json(model: Model) -> dict[str, Any]:
+    """Artifacts from before there was a model_card.json answer their manifest."""
+    if CARD_JSON not in model.manifest.files:
+        return dict(model.manifest.raw)
+    card: dict[str, Any] = json.loads((model.directory / CARD_JSON).read_bytes())
+    return card
 
 
 def _card_from_manifest(model: Model) -> str:

@@ -82,6 +82,17 @@ def test_the_json_is_the_manifest_with_its_performance(tmp_path: Path) -> None:
     assert card_of(tmp_path).json["performance"] == {"auroc": 0.9}
 
 
+def test_the_json_of_an_artifact_that_has_one_is_its_model_card(tmp_path: Path) -> None:
+    (tmp_path / "model_card.json").write_text('{"name": "m", "card": {"warnings": []}}')
+    card = card_from(tmp_path, files=("model.ubj", "model_card.json"))
+    assert card.json == {"name": "m", "card": {"warnings": []}}
+
+
+def test_a_model_card_json_that_the_manifest_does_not_list_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "model_card.json").write_text('{"name": "smuggled"}')
+    assert card_from(tmp_path, files=("model.ubj",)).json["name"] == "m"
+
+
 def test_a_model_without_a_card_says_so(tmp_path: Path) -> None:
     """An artifact of an operator's own may lack one; the page must not pretend otherwise."""
     html = card_from(tmp_path, files=("model.ubj",)).html
