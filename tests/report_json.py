@@ -100,20 +100,20 @@ def made_up_report(seed: int = 7) -> Json:
 
 def made_up_manifest(**change: Any) -> Json:
     """A manifest that goes with `made_up_report`: the same model, features and cuts."""
-    return raw_manifest(
-        question=QUESTION,
-        features=[
+    described: Json = {
+        "question": QUESTION,
+        "features": [
             feature(name, title, unit, required=name == "age")
             for name, (title, unit, *_) in FEATURES.items()
         ],
-        levels=[
+        "levels": [
             {"level": "low", "below": MODERATE},
             {"level": "moderate", "below": HIGH},
             {"level": "high"},
         ],
-        levels_rationale="Moderate from 0.035: at most 10 % of adults are alerted.",
-        **change,
-    )
+        "levels_rationale": "Moderate from 0.035: at most 10 % of adults are alerted.",
+    }
+    return raw_manifest(**(described | change))
 
 
 class _People:
@@ -670,7 +670,11 @@ def _explained(name: str, inputs: Floats, chance: np.random.Generator) -> Json:
         scale=0.05, size=len(inputs)
     )
     absent = chance.random(len(inputs)) < (0.0 if name in ("age", "sex") else 0.06)
-    values = np.round(mean + deviation * inputs, 1) if name != "sex" else (inputs > 0) * 1.0
+    values = (
+        np.round(np.maximum(mean + deviation * inputs, 0.35 * mean), 1)
+        if name != "sex"
+        else (inputs > 0) * 1.0
+    )
     return {
         "feature": name,
         "title": title,
