@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_training.model_card.evidence import Evidence, Json
+from model_training.model_card.performance import picture
 from model_training.model_card.wording import (
     UNKNOWN,
     Figure,
@@ -71,6 +72,7 @@ def race_section(known: Evidence) -> str:
         "Race and ethnicity",
         f"{known.said('race_note') or 'Not an input.'} {race_difference(race)}",
         _race_table(race),
+        picture(known, "report/race.svg", "Observed / expected by group, without race and with it"),
         known.said("race_reading"),
     )
 

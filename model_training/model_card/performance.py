@@ -33,7 +33,9 @@ def performance_section(known: Evidence) -> str:
         f"Measured once, on {whose}: {measured_on(known)}. Intervals are 95 %. {_design(known)}",
         bullets(_figures(known, complete)),
         picture(known, "report/performance.svg", f"ROC curve and calibration, {_auroc(complete)}"),
-        picture(known, "report/decision_curve.svg", "Net benefit over thresholds, by means"),
+        picture(
+            known, "report/decision-curve.svg", "Net benefit by threshold, beside simpler means"
+        ),
     )
 
 
@@ -140,7 +142,8 @@ def groups_section(known: Evidence) -> str:
         "By group",
         "Small groups have wide intervals. Above 1, observed / expected means that the figure is too low for the group.",
         misjudged_groups(known),
-        picture(known, "report/groups.svg", "AUROC and observed / expected by group"),
+        picture(known, "report/groups-auroc.svg", "AUROC by group"),
+        picture(known, "report/groups-observed-expected.svg", "Observed / expected by group"),
         *blocks,
     )
 
@@ -171,7 +174,7 @@ def levels_section(known: Evidence) -> str:
     baseline = known.manifest.get("prevalence")
     return section(
         "Levels",
-        f"{cuts(known)}. {rationale or ''}".strip(),
+        f"{cuts(known).capitalize()}. {rationale or ''}".strip(),
         _levels_table(levels),
         _bands_table(levels.get("bands") or {}),
         _alerts_table(known.test.get("alerts") or []),
@@ -189,8 +192,7 @@ def cuts(known: Evidence) -> str:
         else f"{entry['level']} above"
         for entry in known.manifest.get("levels", [])
     ]
-    text = ", ".join(said)
-    return f"{text[:1].upper()}{text[1:]}" if text else "No levels"
+    return ", ".join(said) or "no levels"
 
 
 def _design(known: Evidence) -> str:

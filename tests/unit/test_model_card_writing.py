@@ -24,7 +24,13 @@ Json = dict[str, Any]
 
 CODE = Path(__file__).parents[2] / "model_training" / "model_card"
 RECIPES = Path(__file__).parents[2] / "model_training" / "recipes"
-PICTURES = ["report/performance.svg", "report/decision_curve.svg", "report/groups.svg"]
+PICTURES = [
+    "report/performance.svg",
+    "report/decision-curve.svg",
+    "report/groups-auroc.svg",
+    "report/groups-observed-expected.svg",
+    "report/race.svg",
+]
 
 # 45 CFR 170.315(b)(11)(iv)(B): nine groups, and how many attributes each has.
 ATTRIBUTES = {"1": 4, "2": 4, "3": 2, "4": 4, "5": 2, "6": 4, "7": 5, "8": 4, "9": 2}
@@ -191,10 +197,13 @@ def test_the_inpatient_model_is_for_testing_only() -> None:
 
 
 def test_only_pictures_that_the_artifact_holds_are_shown() -> None:
-    card = model_card(made_up_manifest(), REPORT, statements(), pictures=PICTURES[:1])
-    assert "](report/performance.svg)" in card
-    assert "groups.svg" not in card
-    assert "decision_curve.svg" not in card
+    card = model_card(made_up_manifest(), REPORT, statements(), pictures=["report/race.svg"])
+    assert re.findall(r"!\[.+\]\((.+)\)", card) == ["report/race.svg"]
+
+
+def test_the_pictures_stand_in_their_parts_with_alternative_texts() -> None:
+    shown = re.findall(r"^!\[(.{10,})\]\((.+)\)$", CARD, re.MULTILINE)
+    assert [path for _, path in shown] == PICTURES
 
 
 def test_without_a_list_the_pictures_are_those_of_the_manifest() -> None:

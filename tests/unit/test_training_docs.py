@@ -132,6 +132,12 @@ def test_the_json_card_is_made_of_manifest_report_and_sentences() -> None:
 
 
 @needs_whole_card
+def test_the_card_shows_every_picture_that_it_can() -> None:
+    """A picture whose file got another name would silently be left out."""
+    assert len(re.findall(r"^!\[.+\]\(report/.+\.svg\)$", CARD, re.MULTILINE)) == 5
+
+
+@needs_whole_card
 def test_the_card_leaves_no_source_attribute_open_that_its_makers_can_fill() -> None:
     attributes = shipped("model_card.json")["card"]["source_attributes"]
     open_ones = {entry["paragraph"][-8:] for entry in attributes if not entry["available"]}
