@@ -19,6 +19,7 @@ from risk_model import Model
 
 CARD = "MODEL_CARD.md"
 CARD_JSON = "model_card.json"
+REPORT = "report/report.html"
 PICTURE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
 _ALIGNMENT = re.compile(r"text-align:(left|center|right)")
@@ -30,11 +31,13 @@ class ModelCard:
     members, and where the artifact has a model_card.json, what that adds to them.
 
     `pictures` are the files that the page may show: path in the artifact → path on disk.
+    `report` is the full report for people, where the artifact has one.
     """
 
     html: str
     json: dict[str, Any]
     pictures: dict[str, Path]
+    report: Path | None
 
 
 def render_model_card(model: Model) -> ModelCard:
@@ -47,15 +50,18 @@ def render_model_card(model: Model) -> ModelCard:
         if name.startswith("report/") and Path(name).suffix in PICTURE_TYPES
     }
     markdown = _read_card(model) if CARD in listed else _card_from_manifest(model)
-    tokens = _tokens(markdown, routes={name: _route(manifest.name, name) for name in pictures})
+    report = model.directory / REPORT if REPORT in listed else None
+    shown = [*pictures, *([REPORT] if report else [])]
+    tokens = _tokens(markdown, routes={name: _route(manifest.name, name) for name in shown})
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     page = _PAGE.format(
         title=escape(manifest.title),
         model=escape(f"{manifest.name} {manifest.version}"),
+        report=_REPORT_LINK.format(route=escape(_route(manifest.name, REPORT))) if report else "",
         contents=_contents(tokens),
         body=_scrolling_tables(body),
     )
-    return ModelCard(html=page, json=_card_json(model), pictures=pictures)
+    return ModelCard(html=page, json=_card_json(model), pictures=pictures, report=report)
 
 
 # Raw HTML is off, so a card is text whoever wrote it; links keep to the safe schemes.
@@ -92,12 +98,13 @@ def _tokens(markdown: str, *, routes: Mapping[str, str]) -> list[Token]:
         _style_to_class(token)
         for child in token.children or ():
             _route_picture(child, routes)
+            _route_link(child, routes)
     return tokens
 
 
-def _route(model: str, picture: str) -> str:
+def _route(model: str, file: str) -> str:
     """Relative to /model-card, so that a service behind a path prefix needs no setting."""
-    return f"model-card/files/{quote(picture)}?{urlencode({'model': model})}"
+    return f"model-card/files/{quote(file)}?{urlencode({'model': model})}"
 
 
 def _slug(heading: str) -> str:
@@ -124,6 +131,13 @@ def _route_picture(token: Token, routes: Mapping[str, str]) -> None:
         token.type, token.tag = "text", ""
 
 
+def _route_link(token: Token, routes: Mapping[str, str]) -> None:
+    """A card names files of its artifact as they lie beside it; here they have routes."""
+    if token.type == "link_open":
+        target = str(token.attrGet("href")).removeprefix("./")
+        token.attrSet("href", routes.get(target, str(token.attrGet("href"))))
+
+
 def _contents(tokens: Sequence[Token]) -> str:
     """The second-level headings as a list of links."""
     items = [
@@ -139,6 +153,8 @@ def _scrolling_tables(html: str) -> str:
     opened = html.replace("<table>", '<div class="table-scroll" tabindex="0"><table>')
     return opened.replace("</table>", "</table></div>")
 
+
+_REPORT_LINK = '<p class="topbar-links"><a href="{route}">Full report</a></p>'
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -156,6 +172,7 @@ _PAGE = """<!doctype html>
 <header class="topbar">
 <p class="topbar-title">Model card</p>
 <p class="topbar-note"><code>{model}</code></p>
+{report}
 </header>
 <div class="card-layout">
 <nav class="card-contents" aria-label="Contents">

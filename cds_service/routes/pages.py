@@ -11,7 +11,7 @@ from cds_service import demo
 from cds_service.demo.patients import demo_patients
 from cds_service.demo.prefetch import UnsupportedQuery, answer_query
 from cds_service.errors import BadRequest, NotFound
-from cds_service.model_card import PICTURE_TYPES, ModelCard, render_model_card
+from cds_service.model_card import PICTURE_TYPES, REPORT, ModelCard, render_model_card
 from cds_service.parts import Parts
 from cds_service.routes.answers import fhir_answer, json_answer
 
@@ -49,6 +49,13 @@ PAGE_HEADERS = {
 PICTURE_HEADERS = PAGE_HEADERS | {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"
 }
+# The report is one file with its styles and pictures inside; it runs nothing and fetches nothing.
+REPORT_HEADERS = PAGE_HEADERS | {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
 
 
 def router(parts: Parts) -> APIRouter:
@@ -82,10 +89,13 @@ def _add_model_card(pages: APIRouter, parts: Parts) -> None:
         return HTMLResponse(card.html, headers=headers)
 
     @pages.api_route("/model-card/files/{path:path}", methods=READS)
-    def model_card_picture(path: str, model: str | None = None) -> Response:
-        picture = find(model).pictures.get(path)
+    def model_card_file(path: str, model: str | None = None) -> Response:
+        card = find(model)
+        if path == REPORT and card.report is not None:
+            return FileResponse(card.report, media_type="text/html", headers=REPORT_HEADERS)
+        picture = card.pictures.get(path)
         if picture is None:
-            raise NotFound("The model card has no such picture.")
+            raise NotFound("The model card has no such file.")
         return FileResponse(
             picture, media_type=PICTURE_TYPES[picture.suffix], headers=PICTURE_HEADERS
         )

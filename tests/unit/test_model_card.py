@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
+from cds_service.errors import ServiceError
 from cds_service.model_card import ModelCard, render_model_card
+from cds_service.routes import pages
+from cds_service.routes.answers import answer_service_error
 from cds_service.routes.pages import wants_json
+from cds_service.settings import Settings
 
 CARD = """# Undiagnosed <b>type 2</b> diabetes
 
@@ -31,6 +38,26 @@ def card_of(tmp_path: Path, *, markdown: str = CARD, title: str = "Diabetes") ->
     (tmp_path / "MODEL_CARD.md").write_text(markdown)
     files = ("MODEL_CARD.md", "model.ubj", "report/roc.svg", "report/report.json")
     return card_from(tmp_path, files=files, title=title)
+
+
+def answer_of(directory: Path, files: tuple[str, ...], route: str) -> httpx.Response:
+    """What the pages alone answer, around a model of these files."""
+    manifest = SimpleNamespace(name="m", version="1.0.0", title="M", raw={}, files=files)
+    model = SimpleNamespace(manifest=manifest, directory=directory)
+    parts: Any = SimpleNamespace(
+        settings=Settings(profile="production"),
+        services={"s": SimpleNamespace(model="m")},
+        models={"m": SimpleNamespace(model=model)},
+    )
+    app = FastAPI(exception_handlers={ServiceError: answer_service_error})
+    app.include_router(pages.router(parts))
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get(route)
+
+    return asyncio.run(send())
 
 
 def card_from(directory: Path, *, files: tuple[str, ...], title: str = "Diabetes") -> ModelCard:
@@ -76,6 +103,48 @@ def test_only_pictures_that_the_manifest_lists_are_shown(tmp_path: Path) -> None
     assert "elsewhere.example" not in card.html
     assert "unlisted.png" not in card.html
     assert "Not listed" in card.html  # the alternative text stands in for it
+
+
+def test_the_full_report_is_linked_where_the_artifact_has_one(tmp_path: Path) -> None:
+    without = card_of(tmp_path)
+    assert without.report is None
+    assert "report.html" not in without.html
+    card = card_from(tmp_path, files=("model.ubj", "report/report.html"))
+    assert card.report == tmp_path / "report" / "report.html"
+    assert 'href="model-card/files/report/report.html?model=m"' in card.html
+    assert card.pictures == {}
+
+
+def test_a_link_of_the_card_to_the_report_leads_to_its_route(tmp_path: Path) -> None:
+    """On disk the two lie side by side; the service gives every file a route."""
+    (tmp_path / "MODEL_CARD.md").write_text("# A card\n\n[All figures](report/report.html)\n")
+    card = card_from(tmp_path, files=("MODEL_CARD.md", "report/report.html"))
+    assert '<a href="model-card/files/report/report.html?model=m">All figures</a>' in card.html
+
+
+def test_the_report_is_served_with_a_policy_of_its_own(tmp_path: Path) -> None:
+    """Styles inside the file apply; nothing in it runs, fetches or is framed."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("<!doctype html><title>R</title>")
+    answer = answer_of(tmp_path, ("report/report.html",), "/model-card/files/report/report.html")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert answer.text == "<!doctype html><title>R</title>"
+    directives = answer.headers["content-security-policy"].split("; ")
+    assert directives[:3] == [
+        "default-src 'none'",
+        "style-src 'unsafe-inline'",
+        "img-src 'self' data:",
+    ]
+    assert "frame-ancestors 'none'" in directives
+
+
+def test_a_report_that_the_manifest_does_not_list_is_not_served(tmp_path: Path) -> None:
+    """Only what a digest covers leaves the artifact; version 1.0.0 has no report."""
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "report.html").write_text("<!doctype html><title>R</title>")
+    answer = answer_of(tmp_path, ("model.ubj",), "/model-card/files/report/report.html")
+    assert answer.status_code == 404
 
 
 def test_the_json_is_the_manifest_with_its_performance(tmp_path: Path) -> None:
