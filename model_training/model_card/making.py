@@ -38,7 +38,7 @@ def inputs_judged_section(known: Evidence) -> str:
     ]
     return section(
         "What earned its place",
-        f"Each panel was judged on development people only, on {listed(outcomes)}. {ended(study['rule'])} An input that helps for one laboratory test and for no other predicts the test and not the disease.",
+        f"Each panel was judged on development people only, on {listed(outcomes)}. {ended(study['rule'])} An input that helps for one laboratory test and for no other may predict the test and not the disease.",
         _verdicts(study),
         "What each panel adds to the AUROC:",
         _gains(study),

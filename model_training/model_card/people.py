@@ -71,9 +71,9 @@ def inputs_section(known: Evidence) -> str:
     rows = [
         [
             f"{entry['title']}{' (required)' if entry.get('required') else ''}",
-            entry["unit"],
+            UNKNOWN if entry.get("categories") else entry["unit"],
             _value(entry),
-            "–".join(f"{bound:g}" for bound in entry["plausible"]),
+            _plausible(entry),
             _MONOTONE.get(entry.get("monotone"), UNKNOWN),
         ]
         for entry in features
@@ -97,6 +97,13 @@ def _rules(known: Evidence) -> str:
         'range counts as absent. "Rises": the risk can only rise with the value, whatever else is '
         "known."
     )
+
+
+def _plausible(entry: Json) -> str:
+    """20–1500, or the categories by name: their codes say nothing to a reader."""
+    if entry.get("categories"):
+        return ", ".join(entry["categories"])
+    return "–".join(f"{bound:g}" for bound in entry["plausible"])
 
 
 def _value(entry: Json) -> str:

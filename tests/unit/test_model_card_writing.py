@@ -211,6 +211,13 @@ def test_without_a_list_the_pictures_are_those_of_the_manifest() -> None:
     assert model_card(made_up_manifest(files=listed), REPORT, statements()) == CARD
 
 
+def test_categories_are_said_by_name_and_not_by_code() -> None:
+    sex = {"name": "sex", "title": "Sex", "concept": "sex", "unit": "1", "required": False}
+    sex |= {"plausible": [0, 1], "categories": {"male": 0, "female": 1}, "monotone": 0}
+    card = model_card(made_up_manifest() | {"features": [sex]}, REPORT, statements())
+    assert "| Sex | latest | male, female | free |" in card
+
+
 def test_every_row_of_a_table_has_as_many_cells_as_its_heading() -> None:
     tables = re.findall(r"(?:^\|.*\n?)+", CARD, re.MULTILINE)
     assert len(tables) > 15
