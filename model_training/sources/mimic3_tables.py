@@ -251,7 +251,7 @@ def _postgresql(source: str) -> Iterator[Tables]:
 def _address(source: str) -> sa.URL:
     try:
         address = sa.make_url(source)
-    except exc.ArgumentError as fault:
+    except (exc.ArgumentError, ValueError) as fault:
         raise DatasetError(
             "The database's URL cannot be read: it looks like postgresql://user@host/database."
         ) from fault
