@@ -43,6 +43,7 @@ from model_training.sources.nhanes_cycles import (
     load_codes,
     load_cycles,
 )
+from model_training.sources.sas_transport import read_transport
 
 __all__ = [
     "NHANES_FILE",
@@ -62,10 +63,6 @@ TREATED = "treated"
 # CDC's files name people, codes and numbers only, but comments in a few tables are not UTF-8.
 _ENCODING = "latin-1"
 _SUFFIXES = (".csv.xz", ".XPT", ".xpt", ".csv")
-# SAS transport files write 0 as the smallest number that their float format has, 5.4e-79.
-_XPT_ZERO = 1e-70
-_XPT_RECORD = 80  # bytes; a transport file is filled up to a multiple of it
-_XPT_START = b"HEADER RECORD*******LIBRARY HEADER RECORD!!!!!!!"
 _UG_PER_ML_OVER_MG_PER_DL = 100  # (µg/mL) / (mg/dL) → mg/g
 _NO = 2
 _YES = 1
@@ -76,17 +73,6 @@ _DESCRIPTION = (
     "National Health and Nutrition Examination Survey (NHANES), United States, CDC/NCHS: "
     "public-use files of a stratified, multistage sample of the civilian population that does not "
     "live in institutions"
-)
-_NOTES = (
-    "HbA1c and fasting glucose were each measured once; a diagnosis asks for two tests.",
-    "Ages above 80 are recorded as 80 (to 2006: above 85 as 85).",
-    "Urine creatinine of 1999–2006 is brought from the Jaffe to the enzymatic method by CDC's "
-    "equations, serum creatinine of 1999–2000 and 2005–2006 to the standardised scale.",
-    "Fasting glucose is not adjusted for CDC's changes of instrument between cycles.",
-    "Family history is of parents, brothers and sisters. It and, in most cycles, smoking were "
-    "asked of people aged 20 and over; diabetes in pregnancy only from 2007 on.",
-    "Physical activity is 210 minutes or more in a typical week from 2007 on; before that, any "
-    "activity of the last 30 days.",
 )
 
 
@@ -109,24 +95,16 @@ def read_nhanes(
         raise DatasetError(
             f"NHANES has no cycle {', '.join(unknown)}: those known are {', '.join(known)}"
         )
-    codes = load_codes()
     read: dict[str, Part] = {}
     for name, periods in chosen.items():
-        cohorts, treated = [], []
-        for years in periods:
-            reporter.step(f"Reading NHANES {years}")
-            everybody = read_cycle(folder, known[years], detail=reporter.detail)
-            cohort = select_cohort(everybody, recipe.raw["cohort"])
-            _check_units(cohort.people, known[years], codes)
-            cohorts.append((_people(cohort.people, recipe, codes), cohort.flow))
-            if name == TEST:
-                left_out = select_treated(everybody, recipe.raw["cohort"])
-                treated.append((_people(left_out, recipe, codes), ()))
-        read[name] = _part(periods, cohorts)
+        cycles = [known[years] for years in periods]
+        read[name], treated = _read_part(folder, recipe, cycles, reporter)
         _check_outcome(name, read[name], folder)
-        if any(len(people) for people, _ in treated):
-            read[TREATED] = _part(periods, treated)
-    return Dataset(source=_SOURCE, description=_DESCRIPTION, parts=read, notes=_NOTES)
+        if name == TEST and len(treated.people):
+            read[TREATED] = treated
+    read_cycles = [known[years] for periods in chosen.values() for years in periods]
+    notes = tuple(dict.fromkeys(note for cycle in read_cycles for note in cycle.notes))
+    return Dataset(source=_SOURCE, description=_DESCRIPTION, parts=read, notes=notes)
 
 
 def read_cycle(
@@ -164,8 +142,8 @@ def read_table(folder: Path, table: str, columns: Sequence[str] | None = None) -
     path = next((candidate for candidate in found if candidate.is_file()), None)
     if path is None:
         raise DatasetError(
-            f"{folder} holds no {table}.XPT (nor {table}.csv.xz, {table}.csv). CDC publishes the "
-            "tables cycle by cycle at https://wwwn.cdc.gov/nchs/nhanes/"
+            f"{folder} holds no {table}.XPT (nor {table}.csv.xz, {table}.csv). CDC's tables are "
+            f"fetched by: cds-service data nhanes --to {folder}"
         )
     read = _read_xpt if path.suffix.lower() == ".xpt" else _read_csv
     wanted = None if columns is None else {PERSON, *columns}
@@ -191,15 +169,8 @@ def _read_csv(path: Path, wanted: set[str] | None) -> pd.DataFrame:
 
 
 def _read_xpt(path: Path, wanted: set[str] | None) -> pd.DataFrame:
-    with path.open("rb") as file:
-        start = file.read(len(_XPT_START))
-    if start != _XPT_START or path.stat().st_size % _XPT_RECORD:
-        raise ValueError("not a whole SAS transport file")
-    frame = pd.read_sas(path, format="xport", encoding=_ENCODING).rename(columns=str.upper)
-    if wanted is not None:
-        frame = frame[[column for column in frame if column in wanted]]
-    numbers = frame.select_dtypes("number")
-    return frame.assign(**numbers.mask(numbers.abs() < _XPT_ZERO, 0.0))
+    frame = read_transport(path, _ENCODING).rename(columns=str.upper)
+    return frame if wanted is None else frame[[name for name in frame if name in wanted]]
 
 
 def _at(table: str, column: str) -> str:
@@ -265,6 +236,23 @@ def _enzymatic(values: pd.Series[float], pieces: Sequence[Piece]) -> pd.Series[f
     adjusted = [(piece.scale * np.sqrt(values) - piece.shift) ** 2 for piece in pieces]
     below = [values < piece.below for piece in pieces]
     return pd.Series(np.select(below, adjusted, default=np.nan), index=values.index)
+
+
+def _read_part(
+    folder: Path, recipe: Recipe, cycles: Sequence[Cycle], reporter: Reporter
+) -> tuple[Part, Part]:
+    """The cohort, and the people whom only its last rule left out."""
+    codes, rules = load_codes(), recipe.raw["cohort"]
+    cohorts, treated = [], []
+    for cycle in cycles:
+        reporter.step(f"Reading NHANES {cycle.years}")
+        everybody = read_cycle(folder, cycle, detail=reporter.detail)
+        cohort = select_cohort(everybody, rules)
+        _check_units(cohort.people, cycle, codes)
+        cohorts.append((_people(cohort.people, recipe, codes), cohort.flow))
+        treated.append((_people(select_treated(everybody, rules), recipe, codes), ()))
+    periods = [cycle.years for cycle in cycles]
+    return _part(periods, cohorts), _part(periods, treated)
 
 
 def _people(people: pd.DataFrame, recipe: Recipe, codes: Codes) -> pd.DataFrame:

@@ -49,7 +49,8 @@ class Cycle:
 
     `everybody` is the table that has all people interviewed; the others have some of them. `absent`
     are the variables that the survey does not have. `urine_creatinine` brings an older method to
-    the newer one; empty where there is nothing to bring.
+    the newer one; empty where there is nothing to bring. `notes` are what the reader of a report
+    must know, a sentence each.
     """
 
     years: str
@@ -61,6 +62,7 @@ class Cycle:
     creatinine_slope: float
     creatinine_intercept: float
     urine_creatinine: tuple[Piece, ...]
+    notes: tuple[str, ...]
 
     @property
     def columns(self) -> Mapping[str, tuple[str, ...]]:
@@ -136,6 +138,8 @@ def _cycle(raw: Mapping[str, Any], entry: Mapping[str, Any]) -> Cycle:
         creatinine_slope=correction["slope"],
         creatinine_intercept=correction["intercept"],
         urine_creatinine=tuple(Piece(**piece) for piece in pieces),
+        notes=tuple(raw["notes"])
+        + tuple(note for era in entry.get("notes_of", ()) for note in raw["notes_of"][era]),
     )
 
 

@@ -201,6 +201,21 @@ def test_every_cycle_can_be_the_one_that_is_measured(tmp_path: Path, years: str)
     assert (len(part.people), part.periods) == (3, (years,))
 
 
+def test_the_notes_are_those_of_the_cycles_read(tmp_path: Path) -> None:
+    for years in ("1999-2000", "2015-2016", "2021-2023"):
+        write_cycle(tmp_path, years, LBXGH=[7, 5, 5])
+    early, late, last = (
+        read(tmp_path, test=[years]).notes for years in ("1999-2000", "2015-2016", "2021-2023")
+    )
+    assert len(set(late)) == len(late) > 0
+    assert {"Jaffe" in " ".join(notes) for notes in (late, last)} == {False}
+    assert "Jaffe" in " ".join(early)
+    assert "whose blood was drawn" in " ".join(last)
+    both = read(tmp_path, test=["1999-2000", "2021-2023"]).notes
+    assert set(both) == set(early) | set(last)
+    assert len(set(both)) == len(both)
+
+
 @pytest.mark.parametrize(
     ("column", "row", "sentence"),
     [

@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fhir_mapping import load_catalog
 from model_training.dataset import DatasetError
 from model_training.sources.nhanes import load_cycles, read_cycle, read_table
+from model_training.sources.nhanes_cycles import load_codes
 from tests.nhanes import Column, cycle, transport_file, write_csv, write_cycle, write_xpt
 
 NAN = float("nan")
+CONCEPTS = load_catalog().concepts
 EVERY_CYCLE = [entry.years for entry in load_cycles()]
 
 
@@ -69,8 +72,8 @@ def test_the_later_releases_read_from_transport_files_as_from_csv(
     pd.testing.assert_frame_equal(first, second, check_dtype=False)
 
 
-def test_a_missing_table_says_which_and_where_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"no DEMO_I\.XPT.*cdc\.gov"):
+def test_a_missing_table_says_which_and_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"no DEMO_I\.XPT.*cds-service data nhanes --to"):
         read_table(tmp_path, "DEMO_I")
 
 
@@ -327,3 +330,11 @@ def test_activity_of_the_last_30_days_is_active_before_2007(tmp_path: Path) -> N
     }
     found = values(tmp_path, "2003-2004", "physically_active", answers)
     assert found == pytest.approx([1, 1, 1, 0, NAN, NAN], nan_ok=True)
+
+
+def test_units_are_those_of_the_concepts() -> None:
+    shared = set(load_codes().median) & set(CONCEPTS)
+    assert len(shared) > 20
+    assert {name: load_codes().median[name][0] for name in shared} == {
+        name: CONCEPTS[name].unit for name in shared
+    }
