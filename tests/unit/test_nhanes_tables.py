@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -338,3 +339,9 @@ def test_units_are_those_of_the_concepts() -> None:
     assert {name: load_codes().median[name][0] for name in shared} == {
         name: CONCEPTS[name].unit for name in shared
     }
+
+
+def test_the_page_lists_the_tables_that_are_read() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "nhanes.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d{4}-\d{4}) \| (.+) \|$", page, flags=re.MULTILINE)
+    assert rows == [(entry.years, " ".join(entry.columns)) for entry in load_cycles()]
