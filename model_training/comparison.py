@@ -101,7 +101,7 @@ class FigureRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """What the two manifests and reports say of themselves."""
+    """What the two manifests and reports say of themselves; `groups` are AUROCs by group."""
 
     features_added: tuple[str, ...]
     features_removed: tuple[str, ...]
@@ -304,7 +304,7 @@ def _movers(
     count: int,
 ) -> tuple[Mover, ...]:
     was, now = scores
-    order = np.argsort(-np.abs(now - was), kind="stable")[:count]
+    order = [at for at in np.argsort(-np.abs(now - was), kind="stable") if now[at] != was[at]]
     return tuple(
         Mover(
             record=records[at],
@@ -314,7 +314,7 @@ def _movers(
             level_before=manifests[0].level_of(float(was[at])),
             level_after=manifests[1].level_of(float(now[at])),
         )
-        for at in order.tolist()
+        for at in order[:count]
     )
 
 
@@ -363,7 +363,7 @@ def _fixed(
 def _groups(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[FigureRow]:
     ours, theirs = _by_group(before), _by_group(after)
     return [
-        FigureRow(title=f"AUROC, {title}", before=ours.get(title), after=theirs.get(title))
+        FigureRow(title=title, before=ours.get(title), after=theirs.get(title))
         for title in {**theirs, **ours}
     ]
 

@@ -1,0 +1,1 @@
+"""Offline commands of the one program, `cds-service`; each is imported only when called."""
