@@ -99,10 +99,12 @@ def every_artifact(models: Path) -> Iterator[Artifact | Damaged]:
             yield Damaged(reference=_reference(folder), fault=fault)
 
 
-def newest(models: Path, name: str) -> Artifact | None:
-    """The newest published version of a model: what a new one is held against."""
+def newest(models: Path, name: str, *, before: str | None = None) -> Artifact | None:
+    """The newest version of a model, or the newest that is older than `before`: what that one is
+    held against, so that making it again finds the same one."""
     versions = [folder for folder in folders(models) if folder.parent.name == name]
-    return read_artifact(versions[-1]) if versions else None
+    older = [folder for folder in versions if before is None or _age(folder.name) < _age(before)]
+    return read_artifact(older[-1]) if older else None
 
 
 def _reference(folder: Path) -> str:

@@ -214,6 +214,16 @@ def test_the_newest_version_is_the_highest_number_and_no_candidate(tmp_path: Pat
     assert find(tmp_path, f"{NAME}/1.9.0").name == "1.9.0"
 
 
+def test_a_version_is_held_against_the_one_before_it_and_not_against_itself(tmp_path: Path) -> None:
+    for version in ("1.0.0", "2.0.0", "2.1.0"):
+        write_artifact(tmp_path, artifact_files(version=version))
+    for version, expected in (("2.0.0", "1.0.0"), ("2.0.1", "2.0.0"), ("3.0.0", "2.1.0")):
+        before = newest(tmp_path, NAME, before=version)
+        assert before is not None
+        assert before.manifest.version == expected
+    assert newest(tmp_path, NAME, before="1.0.0") is None
+
+
 def test_an_unknown_version_is_told_what_there_is(tmp_path: Path) -> None:
     write_artifact(tmp_path, artifact_files(version="1.9.0"))
     with pytest.raises(UnknownModel, match=r"There are: diabetes-undiagnosed/1\.9\.0"):
