@@ -90,9 +90,9 @@ def made_up_report(seed: int = 7) -> Json:
         "permutation": _permutation(chance),
         "race": _race(),
         "gates": [
-            _gate("auroc_low", "AUROC, lower bound of its interval", 0.908, 0.895, True),
-            _gate("slope", "Calibration slope, distance from 1", 0.06, 0.15, True),
-            _gate("group", "Lowest AUROC of a group", 0.881, 0.86, True),
+            _gate("auroc_low", "AUROC, lower bound of its interval", 0.908, "at_least", 0.85, True),
+            _gate("slope", "Calibration slope", 0.96, "within", [0.8, 1.2], True),
+            _gate("group", "Lowest AUROC of a group", 0.881, "at_least", 0.86, True),
         ],
         "forced": None,
     }
@@ -514,6 +514,12 @@ def _outcomes(people: _People) -> Json:
             "events": int(event[keep].sum()),
             "auroc": _auroc(people.risk[keep], event[keep]),
             "average_precision": _average_precision(people.risk[keep], event[keep]),
+            "scenarios": {
+                "no_glucose": {
+                    "auroc": _auroc(people.rivals["ADA risk test"][keep], event[keep]),
+                    "average_precision": _figure(0.2, 0.03),
+                }
+            },
             "comparators": {
                 rival: {"auroc": _auroc(risk[keep], event[keep])}
                 for rival, risk in people.rivals.items()
@@ -560,10 +566,10 @@ def _calibration(risk: Floats, event: Flags) -> Json:
             for at, width in zip(grid, spread, strict=True)
         ],
         "unweighted": {
-            "slope": 0.95,
-            "intercept_in_the_large": 0.04,
-            "observed_to_expected": 1.05,
-            "ici": 0.0024,
+            "slope": _figure(0.95, 0.05),
+            "intercept_in_the_large": _figure(0.04, 0.08),
+            "observed_to_expected": _figure(1.05, 0.08),
+            "ici": _figure(0.0024, 0.0005),
         },
     }
 
@@ -729,11 +735,13 @@ def _race() -> Json:
     }
 
 
-def _gate(gate: str, title: str, measured: float, required: float, passed: bool) -> Json:
+def _gate(gate: str, title: str, measured: float, rule: str, required: Any, passed: bool) -> Json:
     return {
         "id": gate,
         "title": title,
         "measured": measured,
+        "rule": rule,
         "required": required,
         "passed": passed,
+        "note": None,
     }

@@ -37,7 +37,7 @@ from model_training.report_page.figures import (
 from model_training.report_page.picture import Picture, Table
 
 _TICKS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1)
-_LOWEST, _HIGHEST = 0.001, 1.0
+_LEAST, _LOWEST, _HIGHEST = 0.0001, 0.0006, 1.0
 _HISTOGRAM_HEIGHT = 62
 Bars = list[tuple[float, float, float]]
 
@@ -90,7 +90,7 @@ def performance_picture(report: Json) -> Picture | None:
 def draw_calibration(axes: Axes, test: Json) -> None:
     """Both axes logarithmic: risks span three orders of magnitude."""
     calibration = test["calibration"]
-    low, high = _LOWEST / 1.6, _HIGHEST
+    low, high = _lowest(calibration["groups"]), _HIGHEST
     axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     curve = [point for point in calibration.get("curve") or () if None not in point[:2]]
     if curve:
@@ -123,6 +123,12 @@ def draw_calibration(axes: Axes, test: Json) -> None:
         axes.text(low * 1.3, high * 0.2, "— curve, 95 % interval", color=BLUE, size=11.5)
     if unseen:
         axes.text(low * 1.3, low * 1.35, "▽ nobody observed", color=ORANGE, size=11.5)
+
+
+def _lowest(groups: Sequence[Json]) -> float:
+    """Where the axes begin: below the lowest tenth, within reason."""
+    predicted = [group["predicted"] for group in groups if group["predicted"] > 0]
+    return min(_LOWEST, max(_LEAST, min(predicted, default=_LOWEST) / 1.5))
 
 
 def calibration_finding(test: Json) -> str:

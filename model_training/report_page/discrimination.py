@@ -67,9 +67,9 @@ def draw_roc(axes: Axes, test: Json) -> None:
     lines: list[tuple[str, str, str]] = []
     for (title, rival), (ink, dashes) in zip(rivals, _RIVALS, strict=False):
         axes.plot(*_columns(rival["roc"]), color=ink, linestyle=dashes, linewidth=1.6)
-        lines.append((title, number(rival["auroc"]), ink))
+        lines.append((title, number(rival.get("auroc_weighted", rival["auroc"])), ink))
     axes.plot(*_columns(test["roc"]), color=BLUE, linewidth=2.4)
-    lines.insert(0, ("This model", with_interval(_auroc(test)), BLUE))
+    lines.insert(0, ("This model", with_interval(_drawn(test, "auroc")), BLUE))
     for place, (title, auroc, ink) in enumerate(reversed(lines)):
         axes.text(0.98, 0.05 + place * 0.065, f"{title}  {auroc}", color=ink, ha="right")
     axes.text(0.98, 0.05 + len(lines) * 0.065, "AUROC", color=MUTED, ha="right")
@@ -86,12 +86,12 @@ def precision_recall_picture(report: Json) -> Picture | None:
         return None
     figure = new_figure(430)
     axes = add_axes(figure, Margins())
-    prevalence = found(test, "prevalence_unweighted") or 0
+    prevalence = value_of(found(test, "prevalence") or found(test, "prevalence_unweighted")) or 0
     axes.plot([0, 1], [prevalence] * 2, color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     axes.text(0.02, prevalence + 0.02, f"by chance {percent(prevalence)}", color=MUTED)
     recall, precision = _columns(points)
     axes.plot(recall, precision, color=BLUE, linewidth=2.4)
-    average = with_interval(_complete(test, "average_precision"))
+    average = with_interval(_drawn(test, "average_precision"))
     axes.text(0.98, 0.94, f"average precision  {average}", color=BLUE, ha="right")
     axes.set(xlim=(0, 1), ylim=(0, 1.005), xlabel="Recall (sensitivity)")
     up_label(axes, "Precision (positive predictive value)")
@@ -134,6 +134,17 @@ def pairs_ranked_rightly(test: Json) -> str:
     )
 
 
+def auroc_said(test: Json) -> str:
+    """AUROC as examined and, where that differs, weighted to the population."""
+    examined, weighted = _auroc(test), _complete(test, "auroc_weighted")
+    if not weighted or weighted == examined:
+        return f"AUROC {with_interval(examined)}."
+    return (
+        f"AUROC {with_interval(examined)} in the people as examined, {with_interval(weighted)} "
+        "weighted to the population."
+    )
+
+
 def _roc_finding(test: Json) -> str:
     rates = found(test, "sensitivity_at_false_positive_rate") or {}
     found_at = [
@@ -143,7 +154,7 @@ def _roc_finding(test: Json) -> str:
         if value_of(sensitivity) is not None
     ]
     finds = f" Of those with the outcome it finds {'; '.join(found_at)}." if found_at else ""
-    return f"AUROC {with_interval(_auroc(test))}. {pairs_ranked_rightly(test)}{finds}"
+    return f"{auroc_said(test)} {pairs_ranked_rightly(test)}{finds}"
 
 
 def _half_found(points: Sequence[Sequence[float]]) -> str:
@@ -161,6 +172,11 @@ def _auroc(test: Json) -> list[float | None]:
 def _complete(test: Json, measure: str) -> list[float | None]:
     figure: list[float | None] = found(test, "scenarios", "complete", measure) or []
     return figure
+
+
+def _drawn(test: Json, measure: str) -> list[float | None]:
+    """The figure that belongs to a curve: curves are drawn with the survey's weights."""
+    return _complete(test, f"{measure}_weighted") or _complete(test, measure)
 
 
 def _columns(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:

@@ -136,7 +136,7 @@ def outcomes_picture(report: Json) -> Picture | None:
     rows: list[Row] = []
     for outcome in outcomes.values():
         rows.append(Row(label=f"{outcome['title']} ({count(outcome['events'])})"))
-        entries = {"This model": outcome["auroc"]}
+        entries = {"This model": outcome["auroc"]} | _poorer_records(report, outcome)
         entries |= {t: entry["auroc"] for t, entry in (outcome.get("comparators") or {}).items()}
         rows += [Row(label=t, figures=[a], note=number(a)) for t, a in entries.items()]
     said = [
@@ -150,7 +150,14 @@ def outcomes_picture(report: Json) -> Picture | None:
         Scale(label="AUROC (95 % interval)", highest=1.0),
         Table(
             caption="Definitions of the outcome",
-            columns=["Outcome", "People", "With the outcome", "AUROC", "Average precision"],
+            columns=[
+                "Outcome",
+                "People",
+                "With the outcome",
+                "AUROC",
+                "Average precision",
+                "With less",
+            ],
             rows=[
                 [
                     outcome["title"],
@@ -158,11 +165,24 @@ def outcomes_picture(report: Json) -> Picture | None:
                     count(outcome["events"]),
                     with_interval(outcome["auroc"]),
                     with_interval(outcome.get("average_precision")),
+                    "; ".join(
+                        f"{title.removeprefix('This model: ')}, AUROC {with_interval(auroc)}"
+                        for title, auroc in _poorer_records(report, outcome).items()
+                    ),
                 ]
                 for outcome in outcomes.values()
             ],
         ),
     )
+
+
+def _poorer_records(report: Json, outcome: Json) -> dict[str, Figure]:
+    """The model's AUROC for this outcome where panels are missing from the record."""
+    titles = found(report, "test", "scenarios") or {}
+    return {
+        f"This model: {(found(titles, name, 'title') or name).lower()}": entry["auroc"]
+        for name, entry in (outcome.get("scenarios") or {}).items()
+    }
 
 
 def panel_pictures(report: Json) -> list[Picture]:
@@ -233,22 +253,29 @@ def _panels(study: Json, setting: Json) -> Picture:
 
 
 def _panels_finding(study: Json, setting: str) -> str:
-    """Each panel with its gains, in the order of the outcomes."""
-    said: dict[bool, list[str]] = {True: [], False: []}
-    for panel in study["panels"]:
-        gains = panel["gain"].get(setting) or {}
-        figures = ", ".join(_gain_alone(gains.get(o["id"])) for o in study["outcomes"])
-        said[panel["verdict"] == "in"].append(f"{panel['title']} ({figures})")
-    outcomes = listed([outcome["title"] for outcome in study["outcomes"]])
-    return (
-        f"In: {listed(said[True] or ['none'])}. Left out: {listed(said[False] or ['none'])}. "
-        f"In brackets the gains on {outcomes}."
+    """Which panels are in, and which gain on the first outcome and on no other."""
+    first, *others = (outcome["id"] for outcome in study["outcomes"])
+    chosen = [panel["title"] for panel in study["panels"] if panel["verdict"] == "in"]
+    alone = [
+        f"{panel['title']} {signed(gains[first])}"
+        for panel in study["panels"]
+        if (gains := panel["gain"].get(setting) or {}).get(first)
+        and _above_zero(gains[first])
+        and not any(_above_zero(gains.get(other)) for other in others)
+    ]
+    text = (
+        f"{count(len(chosen))} of {count(len(study['panels']))} panels are in: "
+        f"{listed(chosen or ['none'])}."
     )
+    if not alone:
+        return text
+    title = study["outcomes"][0]["title"]
+    return f"{text} Here these gain on {title} and on no other outcome: {'; '.join(alone)}."
 
 
-def _gain_alone(figure: Figure) -> str:
-    value = value_of(figure)
-    return number(None) if value is None else f"{value:+.2g}".replace("-", "−")
+def _above_zero(figure: Figure) -> bool:
+    bounds = bounds_of(figure)
+    return bounds is not None and bounds[0] > 0
 
 
 def _gain(figure: Figure) -> str:

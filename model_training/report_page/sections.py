@@ -8,7 +8,7 @@ from typing import Any
 
 from model_training.report_page.calibration import calibration_finding
 from model_training.report_page.decisions import alerts_finding
-from model_training.report_page.discrimination import pairs_ranked_rightly
+from model_training.report_page.discrimination import auroc_said, pairs_ranked_rightly
 from model_training.report_page.figures import (
     Json,
     count,
@@ -195,7 +195,7 @@ def _discrimination(report: Json, pictures: Pictures) -> Section:
     auroc = found(test, "scenarios", "complete", "auroc")
     lead = []
     if value_of(auroc) is not None:
-        lead = [pairs_ranked_rightly(test), f"AUROC {with_interval(auroc)}."]
+        lead = [pairs_ranked_rightly(test), auroc_said(test)]
     blocks = [Block(pictures=pictures["discrimination"])] if pictures["discrimination"] else []
     measures = _measures(test)
     if measures.rows:
@@ -264,7 +264,11 @@ def _calibration(report: Json, pictures: Pictures) -> Section:
 def _calibration_table(calibration: Json) -> Table:
     unweighted = calibration.get("unweighted") or {}
     rows = [
-        [title, with_interval(calibration.get(key), digits), number(unweighted.get(key), digits)]
+        [
+            title,
+            with_interval(calibration.get(key), digits),
+            with_interval(unweighted.get(key), digits),
+        ]
         for title, key, digits in (
             ("Slope (1 is right)", "slope", 3),
             ("Intercept in the large (0 is right)", "intercept_in_the_large", 3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from model_training.gates import requirement, said
 from model_training.report_page.calibration import expected_and_seen
 from model_training.report_page.discrimination import pairs_ranked_rightly
 from model_training.report_page.figures import (
@@ -17,7 +18,6 @@ from model_training.report_page.figures import (
     percent,
     percent_with_interval,
     sentence,
-    significant,
     value_of,
 )
 
@@ -43,6 +43,7 @@ class Gate:
     title: str
     measured: str
     required: str
+    note: str
     passed: bool
 
 
@@ -148,24 +149,27 @@ def _share_interval(figure: Figure) -> str:
 
 
 def _gate(gate: Json) -> Gate:
+    measured = gate.get("measured")
     return Gate(
         title=gate["title"],
-        measured=significant(gate.get("measured")),
-        required=significant(gate.get("required")),
+        measured="could not be told" if measured is None else said(measured),
+        required=requirement(gate),
+        note=gate.get("note") or "",
         passed=bool(gate["passed"]),
     )
 
 
 def _verdict(gates: Sequence[Gate], forced: str | None) -> str:
+    by_force = f" Published by force: {sentence(forced)}" if forced else ""
     if not gates:
-        return "No gates were set for this data set."
+        return f"No gates were set for this data set.{by_force}"
     failed = [gate.title for gate in gates if not gate.passed]
     if not failed:
         return f"All {count(len(gates))} gates for publishing were passed."
     text = (
         f"{count(len(failed))} of {count(len(gates))} gates were not passed: {'; '.join(failed)}."
     )
-    return f"{text} Published all the same: {sentence(forced)}" if forced else text
+    return f"{text}{by_force}"
 
 
 def _not_for(manifest: Json) -> list[str]:

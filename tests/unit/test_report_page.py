@@ -187,7 +187,7 @@ def luminance(colour: str) -> float:
 
 
 def test_the_curve_says_its_auroc(report: dict[str, Any], pictures: dict[str, bytes]) -> None:
-    auroc = with_interval(report["test"]["scenarios"]["complete"]["auroc"])
+    auroc = with_interval(report["test"]["scenarios"]["complete"]["auroc_weighted"])
     assert any(auroc in text for text in text_in(pictures["report/roc.svg"]))
 
 
@@ -269,7 +269,7 @@ def test_headings_step_down_one_at_a_time_and_tags_are_closed(page: str) -> None
 
 
 def test_every_picture_has_its_figures_as_a_table(page: str) -> None:
-    assert page.count("<figure") == page.count("<details") == page.count('role="img"')
+    assert page.count("<figure") == page.count('role="img"')
     for figure in re.findall(r"<figure.*?</figure>", page, flags=re.DOTALL):
         columns = figure.count('scope="col"')
         rows = figure.split("<tbody>")[1].count("<tr>")
@@ -294,8 +294,8 @@ def test_a_gate_that_was_not_passed_is_said_with_who_forced_it(report: dict[str,
     top = summary(changed, made_up_manifest())
     assert top.passed is False
     assert top.verdict == (
-        "1 of 3 gates were not passed: Calibration slope, distance from 1. "
-        "Published all the same: A trial site asked for it."
+        "1 of 3 gates were not passed: Calibration slope. "
+        "Published by force: A trial site asked for it."
     )
 
 
