@@ -139,7 +139,8 @@ def _parsed(content: bytes, *, whole: bool) -> dict[str, Any] | None:
         resource = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    return resource if isinstance(resource, dict) and "resourceType" in resource else None
+    is_resource = isinstance(resource, dict) and isinstance(resource.get("resourceType"), str)
+    return resource if is_resource else None
 
 
 def _judge(content: bytes, place: str, lines: Lines) -> None:

@@ -236,7 +236,12 @@ def _interval(result: Result) -> tuple[datetime, datetime]:
 
 
 def _is_one_day(effective: Effective, zone: tzinfo) -> bool:
-    return effective.earliest.astimezone(zone).date() == effective.latest.astimezone(zone).date()
+    try:
+        first, last = (one.astimezone(zone) for one in (effective.earliest, effective.latest))
+    except OverflowError:
+        # 0001-01-01T00:00:00Z, which some systems write for "no date", is in no year west of it.
+        return False
+    return first.date() == last.date()
 
 
 def _death(record: Record, zone: tzinfo) -> Effective | None:

@@ -48,7 +48,7 @@ def survey_extension(design: SurveyDesign) -> dict[str, Any]:
 def read_survey(patient: Mapping[str, Any]) -> SurveyDesign | None:
     """None without the extension. Raises DatasetError where it is there and lacks a part."""
     for extension in _extensions(patient, SURVEY_DESIGN):
-        parts = {part.get("url"): part for part in _inner(extension)}
+        parts = {str(part.get("url")): part for part in _inner(extension)}
         try:
             record = parts["record"]["valueString"] if "record" in parts else None
             return SurveyDesign(

@@ -358,6 +358,16 @@ def test_a_bare_date_is_read_in_the_sites_zone(tmp_path: Path, recipe: Recipe) -
     assert only(dataset)["period"] == "2015-2016"
 
 
+def test_a_date_that_means_none_is_no_date(tmp_path: Path, recipe: Recipe) -> None:
+    boston = timezone(timedelta(hours=-5))
+    never = hba1c(9.0, "0001-01-01T00:00:00Z")
+    dataset = read(tmp_path, recipe, patient(), never, hba1c(), zone=boston)
+    assert only(dataset)["event"] == 0
+    assert any(
+        note.endswith("could not be used: not dated to the day: 1.") for note in dataset.notes
+    )
+
+
 def test_one_class_only_is_read_and_refused_before_training(tmp_path: Path, recipe: Recipe) -> None:
     people = read(tmp_path, recipe, patient(), hba1c()).parts[TEST].people
     with pytest.raises(DatasetError, match="nobody has the outcome"):
@@ -561,7 +571,7 @@ def test_files_of_any_name_compressed_or_not_are_one_export(tmp_path: Path, reci
 def test_a_few_malformed_lines_are_passed_over_and_named(tmp_path: Path, recipe: Recipe) -> None:
     folder = write(tmp_path / "export", [patient(), hba1c()])
     others = [json.dumps({"resourceType": "Encounter", "id": str(n)}) for n in range(298)]
-    text = "\n".join([*others, "{broken", '{"no": "Patient"}', "[]", ""])
+    text = "\n".join([*others, "{broken", '{"no": "Patient"}', '["Patient"]', ""])
     (folder / "b.ndjson").write_text(text, encoding="utf-8")
     notebook = Notebook()
     dataset = read_fhir(folder, recipe, notebook, parts=ALL_OF_TEST)
