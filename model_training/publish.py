@@ -29,6 +29,10 @@ DRAFTS = Path("var") / "models"
 # cards may be made again.
 _SCORING_FILES = ("model.ubj", "calibration.json", "preprocessing.json")
 _SCORING_ENTRIES = ("features", "sufficiency", "domain", "settled_by", "levels", "prevalence")
+_TAKEN = (
+    "{folder} holds another model, and a published version stays what it is: give the recipe a new "
+    "version (--replace gives up the one that was published)."
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
 Json = dict[str, Any]
@@ -75,7 +79,7 @@ def publish(
     trace = forced_trace(results, force)
     reasons = () if trace else tuple(r.sentence() for r in results if not r.passed)
     if not replace and _is_another_model(files, folder):
-        reasons = (*reasons, f"{folder} holds another model: a published version stays as it is.")
+        reasons = (*reasons, _TAKEN.format(folder=folder))
     if reasons:
         draft = drafts / name / version
         _write(files, draft)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from model_training.artifact import Artifact, find, read_artifact
 from model_training.commands.figures import count, figure
@@ -178,6 +179,8 @@ def _say(artifact: Artifact, measured: Outside, folder: Path) -> None:
         known = before.get("calibration", {})
         table.add_row(title, figure(test["calibration"][key]), figure(known.get(key)))
     console.print(table)
+    notes = Table.grid(padding=(0, 1, 0, 0))
     for note in data["notes"]:
-        console.print(f"• {note}", style="dim")
+        notes.add_row("•", Text(note, style="dim"))
+    console.print(notes)
     console.print(f"Wrote {folder / 'report.html'}, report.json and predictions.csv.gz beside it.")

@@ -357,8 +357,12 @@ def _changed_levels(pair: tuple[Artifact, Artifact], described: Described) -> Ta
     table = _table("", *((_heading(artifact, pair), "right") for artifact in pair))
     floors = [_floors(levels) for levels in (described.levels_before, described.levels_after)]
     for level in dict.fromkeys([*floors[0], *floors[1]]):
-        table.add_row(level.capitalize(), *(number(entry.get(level)) for entry in floors))
+        table.add_row(level.capitalize(), *(_floor(entry.get(level)) for entry in floors))
     return table
+
+
+def _floor(probability: float | None) -> str:
+    return NONE if probability is None else f"{probability:.3g}"
 
 
 def _floors(levels: Sequence[tuple[str, float]]) -> dict[str, float]:

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from model_training.dataset import Reporter
 
@@ -14,25 +22,32 @@ from model_training.dataset import Reporter
 class _Line:
     """One line that says the step and, behind it, how far it is."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, steps: int | None) -> None:
         self._progress = progress
-        self._task = progress.add_task("Starting", total=None, detail="")
+        self._task = progress.add_task("Starting", total=steps, detail="")
 
     def step(self, title: str) -> None:
-        self._progress.update(self._task, description=title, detail="")
+        self._progress.update(self._task, description=title, detail="", advance=1)
 
     def detail(self, text: str) -> None:
         self._progress.update(self._task, detail=text)
 
 
 @contextmanager
-def reporting() -> Iterator[Reporter]:
-    """On stderr, so that what is asked for on stdout stays clean; gone when the work is done."""
-    columns = (
+def reporting(steps: int | None = None) -> Iterator[Reporter]:
+    """On stderr, so that what is asked for on stdout stays clean; gone when the work is done.
+
+    With the number of steps known, a bar shows how far the run is.
+    """
+    bar: tuple[ProgressColumn, ...] = (
+        () if steps is None else (BarColumn(bar_width=20), MofNCompleteColumn())
+    )
+    columns: tuple[ProgressColumn, ...] = (
         SpinnerColumn(),
         TimeElapsedColumn(),
+        *bar,
         TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[detail]}", style="dim", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield _Line(progress)
+        yield _Line(progress, steps)

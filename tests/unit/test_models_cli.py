@@ -194,7 +194,7 @@ def test_diff_counts_the_people_whose_level_changes(folder: Path) -> None:
 
 def test_diff_shows_what_changed_to_people(folder: Path) -> None:
     text = said("diff", f"{NAME}/1.1.0", f"{NAME}/2.0.0", "--models", folder, "--movers", "1")
-    assert "Moderate 0.035 0.020" in text
+    assert "Moderate 0.035 0.02" in text
     assert "The same 500 people" in text
     assert "Sum (NRI)" in text
     assert text.count(" → ") >= 3
