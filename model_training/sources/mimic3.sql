@@ -20,12 +20,13 @@
 -- numbers say nothing but the order of the identifiers, which end here.
 CREATE TEMPORARY TABLE cds_admission AS
 SELECT
-  CAST(DENSE_RANK() OVER (ORDER BY a.subject_id, a.hadm_id) AS INTEGER) AS admission,
-  CAST(DENSE_RANK() OVER (ORDER BY a.subject_id) AS INTEGER) AS person,
+  DENSE_RANK() OVER (ORDER BY a.subject_id, a.hadm_id) AS admission,
+  DENSE_RANK() OVER (ORDER BY a.subject_id) AS person,
   a.subject_id,
   a.hadm_id,
   a.admittime,
   p.dob,
+  w.own,
   a.admittime + w.opens_hours * INTERVAL '1 hour' AS opens,
   a.admittime + w.closes_hours * INTERVAL '1 hour' AS closes,
   CAST(
@@ -57,6 +58,7 @@ FROM cds_admission
 ORDER BY admission
 
 -- name: laboratory
+-- The large table first, and what thins it out most next: DuckDB joins in the order of the text.
 -- Before admission the laboratory's rows belong to no admission, or to an earlier one: so they are
 -- found by person and time.
 CREATE TEMPORARY TABLE cds_event AS
@@ -71,11 +73,10 @@ FROM mimiciii.labevents e
 JOIN cds_item i ON i.itemid = e.itemid
 JOIN cds_admission a ON a.subject_id = e.subject_id
 JOIN cds_kept k ON k.admission = a.admission
-CROSS JOIN cds_window w
 WHERE e.valuenum IS NOT NULL
   AND e.charttime < a.closes
   AND (
-    (e.charttime >= a.opens AND (w.own = 0 OR e.hadm_id = a.hadm_id))
+    (e.charttime >= a.opens AND (a.own = 0 OR e.hadm_id = a.hadm_id))
     OR (
       i.lasting_days > 0
       AND e.charttime >= a.closes - i.lasting_days * INTERVAL '1 day'
@@ -96,11 +97,10 @@ FROM mimiciii.chartevents e
 JOIN cds_item i ON i.itemid = e.itemid
 JOIN cds_admission a ON a.subject_id = e.subject_id
 JOIN cds_kept k ON k.admission = a.admission
-CROSS JOIN cds_window w
 WHERE e.valuenum IS NOT NULL
   AND e.charttime < a.closes
   AND (
-    (e.charttime >= a.opens AND (w.own = 0 OR e.hadm_id = a.hadm_id))
+    (e.charttime >= a.opens AND (a.own = 0 OR e.hadm_id = a.hadm_id))
     OR (
       i.lasting_days > 0
       AND e.charttime >= a.closes - i.lasting_days * INTERVAL '1 day'

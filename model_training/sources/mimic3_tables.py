@@ -27,6 +27,15 @@ _SQL_FILE = Path(__file__).with_name("mimic3.sql")
 _SUFFIXES = (".csv.gz", ".csv")
 # CHARTEVENTS is streamed, and what is kept of it goes to disk beyond this.
 MEMORY_LIMIT = "1GB"
+_SETTINGS = (
+    # Progress is known only where a bar would be drawn; nothing is printed.
+    "enable_progress_bar = true",
+    "enable_progress_bar_print = false",
+    "preserve_insertion_order = false",
+    # How many rows a packed file holds, DuckDB canX
+    # of a join and kept it in memory. Joined in the order of the text, files are only streamed.
+    "disabled_optimizers = 'join_order,build_side_probe_side'",
+)
 _CONNECT_SECONDS = 10
 _GLANCE_SECONDS = 0.5
 _TYPES = {"i": "BIGINT", "f": "DOUBLE PRECISION"}
@@ -108,12 +117,7 @@ def _folder(folder: Path) -> Iterator[Tables]:
     with tempfile.TemporaryDirectory(prefix="mimic3-") as spill, ExitStack() as opened:
         connection = duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill})
         opened.callback(connection.close)
-        # Progress is known only where a bar would be drawn; nothing is printed.
-        for setting in (
-            "enable_progress_bar = true",
-            "enable_progress_bar_print = false",
-            "preserve_insertion_order = false",
-        ):
+        for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
         connection.execute(f"CREATE SCHEMA {SCHEMA}")
         for view in views:
