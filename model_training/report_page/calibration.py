@@ -115,7 +115,7 @@ def draw_calibration(axes: Axes, test: Json) -> None:
     axes.set(xlim=(low, high), ylim=(low, high), xlabel="Predicted risk")
     up_label(axes, "Observed share")
     for axis in (axes.xaxis, axes.yaxis):
-        percent_ticks(axis, [tick for tick in _TICKS if low <= tick <= high])
+        percent_ticks(axis, _ticks(low, high))
     axes.text(low * 1.3, high * 0.6, "risk understated", color=MUTED, size=11.5)
     axes.text(high * 0.93, low * 2.1, "risk overstated", color=MUTED, size=11.5, ha="right")
     axes.text(low * 1.3, high * 0.34, "● tenths of the people", color=ORANGE, size=11.5)
@@ -170,6 +170,12 @@ def _band(axes: Axes, curve: Sequence[Sequence[float]]) -> None:
     )
 
 
+def _ticks(low: float, high: float) -> list[float]:
+    """Threes between the decades where there is room for them."""
+    inside = [tick for tick in _TICKS if low <= tick <= high]
+    return inside[::2] if len(inside) > 8 else inside
+
+
 def _bars(test: Json) -> Bars:
     """Low, high and share of people of each band of predicted risk."""
     given = found(test, "calibration", "histogram")
@@ -216,7 +222,7 @@ def _draw_bars(axes: Axes, bars: Bars, ends: tuple[float, float]) -> None:
     axes.grid(visible=False)
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
-    percent_ticks(axes.xaxis, [tick for tick in _TICKS if ends[0] <= tick <= ends[1]])
+    percent_ticks(axes.xaxis, _ticks(*ends))
     axes.annotate(
         "people by predicted risk",
         (1, 1),

@@ -107,6 +107,17 @@ def quantity(title: str, unit: str) -> str:
     return f"{title}, {label}" if label else title
 
 
+def with_readable_unit(title: str) -> str:
+    """`Age, a` → `Age, years`; a title that ends in no known unit stays as it is."""
+    name, comma, unit = title.rpartition(", ")
+    return quantity(name, unit) if comma else title
+
+
+def mid_sentence(title: str) -> str:
+    """A title inside a sentence: its first letter small, unless it begins an abbreviation."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
 def listed(words: Sequence[str]) -> str:
     """`a, b and c`"""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -119,7 +119,7 @@ def _height(row: Row) -> float:
 
 def _lines(row: Row) -> list[str]:
     width = _LABEL_CHARACTERS if row.figures else 2 * _LABEL_CHARACTERS
-    return textwrap.wrap(row.label, width, max_lines=2 if row.figures else 1, placeholder="…") or [
+    return textwrap.wrap(row.label, width, max_lines=3 if row.figures else 1, placeholder="…") or [
         ""
     ]
 

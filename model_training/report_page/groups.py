@@ -12,6 +12,7 @@ from model_training.report_page.figures import (
     found,
     leaves_out,
     listed,
+    mid_sentence,
     number,
     percent_with_interval,
     signed,
@@ -78,7 +79,7 @@ def records_picture(report: Json) -> Picture | None:
         Scale(
             label="AUROC (95 % interval)",
             reference=value_of(first["auroc"]),
-            reference_label=first["title"].lower(),
+            reference_label=mid_sentence(first["title"]),
             highest=1.0,
         ),
         _records_table(first, scenarios.values()),
@@ -180,7 +181,7 @@ def _poorer_records(report: Json, outcome: Json) -> dict[str, Figure]:
     """The model's AUROC for this outcome where panels are missing from the record."""
     titles = found(report, "test", "scenarios") or {}
     return {
-        f"This model: {(found(titles, name, 'title') or name).lower()}": entry["auroc"]
+        f"This model: {mid_sentence(found(titles, name, 'title') or name)}": entry["auroc"]
         for name, entry in (outcome.get("scenarios") or {}).items()
     }
 
@@ -232,7 +233,7 @@ def _panels(study: Json, setting: Json) -> Picture:
                 panel["reason"],
             ]
         )
-    title = f"What each panel gains: {setting['title'].lower()}"
+    title = f"What each panel gains: {mid_sentence(setting['title'])}"
     return forest_picture(
         f"panels-{_file_name(setting['id'])}",
         title,

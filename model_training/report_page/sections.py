@@ -21,6 +21,7 @@ from model_training.report_page.figures import (
     significant_with_interval,
     value_of,
     with_interval,
+    with_readable_unit,
 )
 from model_training.report_page.groups import comparators_finding
 from model_training.report_page.picture import Picture, Table
@@ -83,12 +84,18 @@ def _data(report: Json, pictures: Pictures) -> Section:
     if data.get("characteristics"):
         table = _characteristics(data["characteristics"], list(parts))
         blocks.append(Block(heading="What they are like", tables=[table]))
+    if data.get("notes"):
+        notes = [sentence(note) for note in data["notes"]]
+        blocks.append(Block(heading="Notes on the data", text=notes))
     return Section(id="people", title="People", lead=lead, blocks=blocks)
 
 
 def _characteristics(characteristics: Sequence[Json], parts: Sequence[str]) -> Table:
     rows = [
-        [entry["title"], *(_characteristic(entry["kind"], entry.get(part)) for part in parts)]
+        [
+            with_readable_unit(entry["title"]),
+            *(_characteristic(entry["kind"], entry.get(part)) for part in parts),
+        ]
         for entry in characteristics
     ]
     return Table(

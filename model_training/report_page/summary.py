@@ -14,6 +14,7 @@ from model_training.report_page.figures import (
     bounds_of,
     count,
     found,
+    listed,
     number,
     percent,
     percent_with_interval,
@@ -21,6 +22,7 @@ from model_training.report_page.figures import (
     value_of,
 )
 
+_NOTES_SHOWN = 3  # on the first screen; all of them stand under the people
 _EXCLUDED = {
     "deceased": "people who have died",
     "known_diabetes": "people with known diabetes",
@@ -61,6 +63,7 @@ class Summary:
     verdict: str
     not_for: Sequence[str]
     limits: Sequence[str]
+    more_limits: int
 
 
 def summary(report: Json, manifest: Json) -> Summary:
@@ -78,7 +81,8 @@ def summary(report: Json, manifest: Json) -> Summary:
         passed=passed,
         verdict=_verdict(gates, report.get("forced")),
         not_for=_not_for(manifest),
-        limits=[sentence(note) for note in notes],
+        limits=[sentence(note) for note in notes[:_NOTES_SHOWN]],
+        more_limits=max(0, len(notes) - _NOTES_SHOWN),
     )
 
 
@@ -159,8 +163,8 @@ def _gate(gate: Json) -> Gate:
     )
 
 
-def _verdict(gates: Sequence[Gate], forced: str | None) -> str:
-    by_force = f" Published by force: {sentence(forced)}" if forced else ""
+def _verdict(gates: Sequence[Gate], forced: str | Json | None) -> str:
+    by_force = _by_force(forced)
     if not gates:
         return f"No gates were set for this data set.{by_force}"
     failed = [gate.title for gate in gates if not gate.passed]
@@ -178,3 +182,13 @@ def _not_for(manifest: Json) -> list[str]:
     ages = [f"people under {youngest} years"] if youngest else []
     excluded = [_EXCLUDED.get(rule, rule.replace("_", " ")) for rule in domain.get("exclude") or ()]
     return ages + excluded
+
+
+def _by_force(forced: str | Json | None) -> str:
+    """The trace that `--force` leaves: its reason alone, or with the gates it went past."""
+    if not forced:
+        return ""
+    if isinstance(forced, str):
+        return f" Published by force: {sentence(forced)}"
+    gates = listed(forced.get("failed") or ["not named"])
+    return f" Published by force, against gates {gates}: {sentence(forced.get('reason') or '')}"

@@ -19,11 +19,13 @@ from model_training.report_page.discrimination import roc_picture
 from model_training.report_page.drawing import PALETTE, house_style
 from model_training.report_page.explanation import swarm_positions
 from model_training.report_page.figures import (
+    mid_sentence,
     number,
     percent,
     percent_with_interval,
     signed,
     with_interval,
+    with_readable_unit,
 )
 from model_training.report_page.robustness import permutation_finding
 from model_training.report_page.summary import summary
@@ -299,6 +301,27 @@ def test_a_gate_that_was_not_passed_is_said_with_who_forced_it(report: dict[str,
     )
 
 
+def test_of_many_notes_the_first_screen_shows_three_and_says_that_there_are_more(
+    report: dict[str, Any],
+) -> None:
+    notes = [f"note number {place}" for place in range(5)]
+    changed = report | {"data": report["data"] | {"notes": notes}}
+    top = summary(changed, made_up_manifest())
+    assert list(top.limits) == [f"Note number {place}." for place in range(3)]
+    assert top.more_limits == 2
+
+
+def test_the_trace_of_force_is_said_where_no_gates_were_measured(report: dict[str, Any]) -> None:
+    """A forced version, evaluated elsewhere."""
+    forced = {"reason": "pilot at one clinic", "failed": ["events", "groups"]}
+    top = summary(report | {"gates": None, "forced": forced}, made_up_manifest())
+    assert top.passed is None
+    assert top.verdict == (
+        "No gates were set for this data set. Published by force, against gates events and "
+        "groups: Pilot at one clinic."
+    )
+
+
 def test_text_of_a_sites_recipe_cannot_become_markup(report: dict[str, Any]) -> None:
     bad = "</title></text><script>alert(1)</script> $x$ --> & \"'"
     changed = copy.deepcopy(report)
@@ -400,6 +423,11 @@ def test_figures_that_could_not_be_told_are_not_made_up(report: dict[str, Any]) 
     ("said", "text"),
     [
         (number([0.93512, 0.9, 0.95]), "0.935"),
+        (with_readable_unit("Age, a"), "Age, years"),
+        (with_readable_unit("White cells, 10*3/uL"), "White cells, ×10³/µL"),
+        (with_readable_unit("Sex: Women"), "Sex: Women"),
+        (mid_sentence("Glucose known"), "glucose known"),
+        (mid_sentence("BMI known"), "BMI known"),
         (number(None), "–"),
         (number([None, None, None]), "–"),
         (with_interval([0.93512, 0.9, 0.95]), "0.935 (0.900 to 0.950)"),
