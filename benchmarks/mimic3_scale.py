@@ -68,11 +68,13 @@ def with_suffix_marks(text: bytes) -> tuple[bytes, bytes]:
     header, _, rows = text.partition(b"\n")
     columns = [name.strip(b'"\r').lower() for name in header.split(b",")]
     marked = [i for i, name in enumerate(columns) if name in (b"subject_id", b"hadm_id")]
-    fields = rb",".join(rb"(\d+)" if i in marked else rb"([^,\n]*)" for i in range(max(marked) + 1))
+    fields = rb",".join(rb"(\d*)" if i in marked else rb"([^,\n]*)" for i in range(max(marked) + 1))
     with_marks = b",".join(
         rb"\%d@@" % (i + 1) if i in marked else rb"\%d" % (i + 1) for i in range(max(marked) + 1)
     )
-    return header + b"\n", re.sub(rb"^" + fields, with_marks, rows, flags=re.M)
+    rows = re.sub(rb"^" + fields, with_marks, rows, flags=re.M)
+    # Results from outside the hospital belong to no admission, and go on doing so.
+    return header + b"\n", rows.replace(b",@@", b",")
 
 
 def write_times(demo: Path, folder: Path, times: int) -> int:
