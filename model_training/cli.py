@@ -1,101 +1,263 @@
-"""`cds-service train`: the offline commands."""
+"""`cds-service train` and `cds-service data`: from a data set to a published model."""
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-from model_training.sources.nhanes import DatasetError
-from model_training.pipeline import Trained, steps, train_nhanes
-from model_training.publish import publish
-from model_training.recipe import Recipe, load_recipe
+from model_training.artifact import newest
+from model_training.commands.refusals import refusals
+from model_training.commands.terminal import reporting
+from model_training.dataset import Dataset, DatasetError, Reporter
+from model_training.pipeline import Trained, steps
+from model_training.pipeline import train as train_model
+from model_training.publish import DRAFTS, Held, Published, publish
+from model_training.recipe import DIABETES_INPATIENT, DIABETES_UNDIAGNOSED, Recipe, load_recipe
+from model_training.sources.fhir_ndjson import read_fhir
+from model_training.sources.mimic3 import Direction, read_mimic3
+from model_training.sources.nhanes import read_nhanes
+from model_training.sources.nhanes_download import nhanes_download
+
+# Below this many, a model can show that the pipeline runs, and nothing else.
+_FOR_TESTING_BELOW = 1000
 
 train = typer.Typer(
-    help="Train a model from public data and write its artifact.", no_args_is_help=True
+    help="Train a model, measure it, and publish it if it passes its gates.", no_args_is_help=True
 )
+data = typer.Typer(help="Fetch public data sets.", no_args_is_help=True)
+data.command("nhanes", epilog="Example: cds-service data nhanes --to nhanes")(nhanes_download)
 
 
-@train.callback()
-def _several_datasets() -> None:
-    """Keeps `nhanes` a command of its own, beside those of other data sets."""
+@data.callback()
+def _several_sources() -> None:
+    """Keeps `nhanes` a command of its own, beside those that may come."""
+
+
+Out = Annotated[Path, typer.Option(help="Where <model>/<version>/ is published.")]
+Own = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="A recipe of your own.", show_default="the one that is shipped"),
+]
+Found = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings-of",
+        metavar="REPORT",
+        help="report.json of an earlier run: take the settings that its search found, rather than "
+        "searching again.",
+    ),
+]
+Force = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REASON", help="Publish although a gate fails. Reason and gates are recorded."
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option(help="Let go of another model that is published under this version.")
+]
+Drafts = Annotated[Path, typer.Option(help="Where a model goes that is not published.")]
+_OUT = Path("model_artifacts")
 
 
 @train.command(epilog="Example: cds-service train nhanes --data nhanes")
 def nhanes(
-    data: Annotated[
+    folder: Annotated[
         Path | None,
         typer.Option(
+            "--data",
             help="Folder with CDC's tables: TABLE.XPT, TABLE.csv or TABLE.csv.xz. Also a folder "
             "that has them in its subfolder nhanes.",
             envvar="CDS_DATA_DIR",
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Where <model>/<version>/ is written; an older one is replaced.")
-    ] = Path("model_artifacts"),
+    out: Out = _OUT,
+    recipe: Own = None,
+    settings_of: Found = None,
+    force: Force = None,
+    replace: Replace = False,
+    drafts: Drafts = DRAFTS,
 ) -> None:
-    """Rebuild diabetes-undiagnosed from NHANES 1999–2016: the same bytes from the same tables."""
+    """diabetes-undiagnosed from NHANES 1999–2016: the same bytes from the same tables."""
+
+    def read(chosen: Recipe, reporter: Reporter) -> Dataset:
+        return read_nhanes(_subfolder(folder, "nhanes"), chosen, reporter)
+
+    _run(read, recipe or DIABETES_UNDIAGNOSED, settings_of, out, force, replace, drafts)
+
+
+@train.command(epilog="Example: cds-service train mimic3 --data mimic-iii --window first")
+def mimic3(
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DIR or URL",
+            help="Folder with PhysioNet's CSV or CSV.gz files, or the SQLAlchemy URL of a "
+            "PostgreSQL that has them in the schema mimiciii.",
+            show_default="$CDS_DATA_DIR/mimic3_demo",
+        ),
+    ] = None,
+    window: Annotated[
+        Direction | None,
+        typer.Option(
+            help="The hours after admission, or those before it, of which MIMIC-III holds few.",
+            show_default="the recipe's: first",
+        ),
+    ] = None,
+    out: Out = _OUT,
+    recipe: Own = None,
+    settings_of: Found = None,
+    force: Force = None,
+    replace: Replace = False,
+    drafts: Drafts = DRAFTS,
+) -> None:
+    """diabetes-inpatient, a research model, from MIMIC-III."""
+
+    def read(chosen: Recipe, reporter: Reporter) -> Dataset:
+        return read_mimic3(_mimic3_source(source), chosen, reporter, direction=window)
+
+    _run(read, recipe or DIABETES_INPATIENT, settings_of, out, force, replace, drafts)
+
+
+@train.command(epilog="Example: cds-service train fhir --data export --recipe ours.toml")
+def fhir(
+    folder: Annotated[
+        Path, typer.Option("--data", help="Folder with the NDJSON files of a Bulk Data export.")
+    ],
+    out: Out = _OUT,
+    recipe: Own = None,
+    settings_of: Found = None,
+    force: Force = None,
+    replace: Replace = False,
+    drafts: Drafts = DRAFTS,
+) -> None:
+    """diabetes-undiagnosed from a site's own records, read as the service reads them.
+
+    The shipped recipe splits by NHANES' years; a recipe of your own names yours.
+    """
+
+    def read(chosen: Recipe, reporter: Reporter) -> Dataset:
+        return read_fhir(folder, chosen, reporter)
+
+    _run(read, recipe or DIABETES_UNDIAGNOSED, settings_of, out, force, replace, drafts)
+
+
+def _run(
+    read: Callable[[Recipe, Reporter], Dataset],
+    recipe_file: Path,
+    settings_of: Path | None,
+    out: Path,
+    force: str | None,
+    replace: bool,
+    drafts: Path,
+) -> None:
     console = Console()
-    recipe = load_recipe()
+    with refusals():
+        recipe = load_recipe(recipe_file)
+        chosen = None if settings_of is None else _settings(settings_of)
+        with reporting() as reporter:
+            dataset = read(recipe, reporter)
+        with reporting(steps(recipe)) as reporter:
+            published = newest(out, recipe.name, before=recipe.version)
+            trained = train_model(
+                dataset, recipe, reporter, published=published, chosen=chosen, force=force
+            )
+        outcome = publish(
+            trained.files,
+            out,
+            recipe.name,
+            recipe.version,
+            results=trained.gates,
+            force=force,
+            replace=replace,
+            drafts=drafts,
+        )
+    console.print(_flow(trained.report))
+    console.print(_figures(trained))
+    _say_outcome(outcome, trained, console)
+
+
+def _settings(report: Path) -> Mapping[str, Any]:
     try:
-        trained = _with_progress(_tables(data), recipe, console)
-    except DatasetError as fault:
-        typer.echo(f"{fault}", err=True)
-        raise typer.Exit(code=2) from fault
-    folder = out / recipe.raw["name"] / recipe.raw["version"]
-    publish(trained.files, folder)
-    console.print(_flow(trained))
-    _say_results(trained, folder, console)
+        found: Mapping[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+        return dict(found["choices"]["search"])
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise DatasetError(
+            f"{report} is no report.json of a training run with a search ({fault})."
+        ) from fault
 
 
-def _tables(data: Path | None) -> Path:
-    if data is None:
-        raise DatasetError("Where are the NHANES tables? Give --data DIR or set CDS_DATA_DIR.")
-    inner = data / "nhanes"
-    folder = inner if inner.is_dir() else data
+def _subfolder(given: Path | None, name: str) -> Path:
+    if given is None:
+        raise DatasetError(f"Where is {name}? Give --data DIR or set CDS_DATA_DIR.")
+    inner = given / name
+    folder = inner if inner.is_dir() else given
     if not folder.is_dir():
         raise DatasetError(f"{folder} is no folder. Give --data DIR or set CDS_DATA_DIR.")
     return folder
 
 
-def _with_progress(folder: Path, recipe: Recipe, console: Console) -> Trained:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("Starting", total=steps(recipe))
-
-        def announce(step: str) -> None:
-            progress.update(task, advance=1, description=step)
-
-        return train_nhanes(folder, recipe, announce)
+def _mimic3_source(given: str | None) -> str:
+    if given is not None:
+        return given
+    root = os.environ.get("CDS_DATA_DIR")
+    return str(_subfolder(Path(root) if root else None, "mimic3_demo"))
 
 
-def _flow(trained: Trained) -> Table:
-    table = Table(title="People kept (with HbA1c ≥ 6.5 %)")
+def _flow(report: Mapping[str, Any]) -> Table:
+    parts = report["data"]["parts"]
+    table = Table(title="People kept (with the outcome)")
     table.add_column("kept")
-    for part in trained.cohorts:
+    for part in parts:
         table.add_column(part, justify="right")
-    for row in zip(*(cohort.flow for cohort in trained.cohorts.values()), strict=True):
-        table.add_row(row[0][0], *(f"{people:,} ({events:,})" for _, people, events in row))
+    for row in zip(*(part["flow"] for part in parts.values()), strict=True):
+        table.add_row(row[0]["kept"], *(f"{s['people']:,} ({s['events']:,})" for s in row))
     return table
 
 
-def _say_results(trained: Trained, folder: Path, console: Console) -> None:
+def _figures(trained: Trained) -> Table:
     test = trained.report["test"]
-    for entry in test["scenarios"].values():
-        value, low, high = entry["auroc"]
-        console.print(f"AUROC {value:.3f} ({low:.3f} to {high:.3f})  {entry['title']}")
-    for title, entry in test["comparators"].items():
-        value, low, high = entry["auroc"]
-        console.print(f"AUROC {value:.3f} ({low:.3f} to {high:.3f})  comparator: {title}")
-    console.print(f"Wrote {folder}, verified and loaded as the service does.", highlight=False)
+    table = Table(title=f"AUROC on {test['people']:,} people ({test['events']:,} with the outcome)")
+    table.add_column("record or means")
+    table.add_column("AUROC (95 % interval)")
+    entries = [(entry["title"], entry) for entry in test["scenarios"].values()]
+    entries += [(f"compared: {title}", entry) for title, entry in test["comparators"].items()]
+    for title, entry in entries:
+        table.add_row(title, _interval(entry["auroc"]))
+    return table
+
+
+def _interval(figure: list[float | None]) -> str:
+    shown = ["–" if number is None else f"{number:.3f}" for number in figure]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def _say_outcome(outcome: Published | Held, trained: Trained, console: Console) -> None:
+    people = trained.report["data"]["parts"]["development"]["people"]
+    if people < _FOR_TESTING_BELOW:
+        warning = (
+            f"A model from {people:,} people is for testing the pipeline only. Do not use it for "
+            "anybody."
+        )
+        console.print(Text(warning, style="bold red"))
+    if isinstance(outcome, Held):
+        console.print(Text("Not published:", style="bold"))
+        for reason in outcome.reasons:
+            console.print(Text(f"- {reason}"))
+        console.print(f"The draft, with its report, is in {outcome.folder}", highlight=False)
+        return
+    if outcome.forced:
+        console.print(Text(f"Forced past: {', '.join(outcome.forced)}", style="bold red"))
+    console.print(
+        f"Published {outcome.folder}, verified and loaded as the service does.", highlight=False
+    )

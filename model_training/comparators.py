@@ -1,47 +1,107 @@
-"""What simpler means reach on the same people: glucose by itself, logistic regression."""
+"""What simpler means reach on the same people: glucose by itself, logistic regression, and the
+paper scores that a practice nurse can add up."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
 
-from model_training.features import Floats, Sample
-from model_training.logistic import fit_logistic
-from model_training.masking import Values
+from model_training.preprocessing import fit_preprocessor
 from model_training.recipe import Recipe
-
-_RIDGE = 1.0
-
-
-def comparator_scores(fit: Sample, test: Sample, recipe: Recipe) -> Mapping[str, Floats]:
-    """Title → score of every test person; gaps are filled with the fit people's median."""
-    return {
-        "Glucose alone": _glucose(fit, test, recipe),
-        "Logistic regression": _logistic_regression(fit, test),
-    }
+from model_training.risk_scores import RiskScore, ada_risk_test, findrisc
+from model_training.sample import Floats, Sample, Values
 
 
-def _glucose(fit: Sample, test: Sample, recipe: Recipe) -> Floats:
-    column = recipe.columns.index("glucose")
-    return _filled(test.values, _medians(fit.values))[:, column]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparator:
+    """A score per person; the higher, the likelier. `note` says what it could not be given."""
+
+    title: str
+    scores: Floats
+    note: str | None
 
 
-def _logistic_regression(fit: Sample, test: Sample) -> Floats:
-    """All inputs, standardised, with a weak ridge; survey-weighted as the model's calibration."""
-    medians = _medians(fit.values)
-    seen = _filled(fit.values, medians)
-    mean, spread = seen.mean(axis=0), seen.std(axis=0)
-    coefficients = fit_logistic(
-        (seen - mean) / spread, fit.events.astype(np.float64), fit.weights, ridge=_RIDGE
+def compare_with(development: Sample, test: Sample, recipe: Recipe) -> list[Comparator]:
+    """Those that the recipe names, on the test people, fitted on the development people; a paper
+    score whose items the source does not have is left out."""
+    named = recipe.raw["evaluation"].get("comparators", ())
+    return [
+        _COMPARATORS[name](development, test, recipe)
+        for name in named
+        if set(_ITEMS.get(name, ())) <= set(test.people)
+    ]
+
+
+def _glucose(development: Sample, test: Sample, recipe: Recipe) -> Comparator:
+    name = next(f.name for f in recipe.features if f.concept == "glucose")
+    column = recipe.columns.index(name)
+    median = float(np.nanmedian(development.values[:, column]))
+    scores = np.where(np.isnan(test.values[:, column]), median, test.values[:, column])
+    return Comparator(
+        title="Glucose alone",
+        scores=scores.astype(np.float64),
+        note=_filled(test.values[:, column]),
     )
-    unseen: Floats = (_filled(test.values, medians) - mean) / spread
-    return np.asarray(unseen @ coefficients[:-1] + coefficients[-1], dtype=np.float64)
 
 
-def _medians(values: Values) -> Floats:
-    return np.nanmedian(values.astype(np.float64), axis=0)
+def _logistic_regression(development: Sample, test: Sample, recipe: Recipe) -> Comparator:
+    """The same inputs: gaps filled with the median, scaled, one-hot, a weak ridge."""
+    pipeline = logistic_pipeline(development, recipe)
+    return Comparator(
+        title="Logistic regression",
+        scores=np.asarray(pipeline.decision_function(test.values), np.float64),
+        note="the same inputs, gaps filled with the median",
+    )
 
 
-def _filled(values: Values, medians: Floats) -> Floats:
-    return np.where(np.isnan(values), medians, values.astype(np.float64))
+def logistic_pipeline(development: Sample, recipe: Recipe) -> Pipeline:
+    preprocessor = fit_preprocessor(
+        development.values, recipe, "median", recipe.raw["preprocessing"]
+    )
+    regression = LogisticRegression(C=1.0, max_iter=1000)
+    regression.fit(
+        preprocessor.transformer.transform(development.values),
+        development.events,
+        sample_weight=development.weights / development.weights.mean(),
+    )
+    return Pipeline([("preprocess", preprocessor.transformer), ("regress", regression)])
+
+
+def _ada(development: Sample, test: Sample, recipe: Recipe) -> Comparator:
+    del development, recipe
+    return _paper_score("ADA risk test", ada_risk_test(test.people))
+
+
+def _findrisc(development: Sample, test: Sample, recipe: Recipe) -> Comparator:
+    del development, recipe
+    return _paper_score("FINDRISC", findrisc(test.people))
+
+
+def _paper_score(title: str, score: RiskScore) -> Comparator:
+    note = (
+        f"up to {score.most} points; not asked: {', '.join(score.left_out)}; an item is missing in "
+        f"{score.incomplete:.1%} of people and counts 0"
+    )
+    return Comparator(title=title, scores=score.points, note=note)
+
+
+def _filled(values: Values) -> str | None:
+    share = float(np.isnan(values).mean())
+    return f"absent in {share:.1%}, filled with the median" if share else None
+
+
+_QUESTIONS = ("family_history", "physically_active")
+_ITEMS: Mapping[str, tuple[str, ...]] = {
+    "ada_risk_test": (*_QUESTIONS, "gestational_diabetes", "hypertension"),
+    "findrisc": (*_QUESTIONS, "waist", "antihypertensives"),
+}
+_COMPARATORS: Mapping[str, Callable[[Sample, Sample, Recipe], Comparator]] = {
+    "glucose": _glucose,
+    "logistic_regression": _logistic_regression,
+    "ada_risk_test": _ada,
+    "findrisc": _findrisc,
+}

@@ -21,6 +21,8 @@ SAMPLING_UNIT = "sampling_unit"  # int: survey PSU inside the stratum; without a
 
 DEVELOPMENT = "development"
 TEST = "test"
+# People of the test periods whom only the cohort's rule on treatment left out.
+TREATED = "treated"
 
 
 class DatasetError(Exception):

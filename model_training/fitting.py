@@ -1,109 +1,231 @@
-"""Fit every candidate on the fit people, calibrate each on the tune people, take the best there."""
+"""Fit the trees; predict people that they have not seen, period by period."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xgboost
+from joblib import Parallel, delayed
+from sklearn.model_selection import StratifiedGroupKFold
 
-from model_training.features import Floats, Sample
-from model_training.logistic import fit_logistic, log_loss
-from model_training.masking import Values, with_holes, without_panels
-from model_training.recipe import Candidate, Recipe
+from model_training.dataset import PERSON, DatasetError
+from model_training.masking import WeightedRows, with_holes, without_panels
+from model_training.preprocessing import Preprocessor, fit_preprocessor
+from model_training.recipe import Recipe
+from model_training.sample import Flags, Floats, Sample, Values
 
-Announce = Callable[[str], None]
+# A key beside the scenarios' ids: records with random holes, as calibration sees them.
+HOLES = "holes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How one model is fitted: everything that a search or a study may vary.
+
+    `masked_share` is the part of a person's weight that goes to copies with panels blanked out;
+    `weighting` is "equal" or "survey"; `class_weighting` "none" or "balanced".
+    """
+
+    parameters: Mapping[str, Any]
+    rounds: int
+    masked_share: float
+    imputation: str
+    weighting: str
+    class_weighting: str
+
+    def changed(self, **change: Any) -> Settings:
+        return replace(self, **change)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """A booster and its calibration: log-odds = slope · margin + intercept."""
+    """A preprocessor and the booster behind it."""
 
-    candidate: Candidate
+    preprocessor: Preprocessor
     booster: xgboost.Booster
-    slope: float
-    intercept: float
 
-    def log_odds(self, values: Values) -> Floats:
-        margin = self.booster.inplace_predict(values, predict_type="margin")
-        return self.slope * np.asarray(margin, dtype=np.float64) + self.intercept
+    def margins(self, values: Values) -> Floats:
+        """Log-odds before calibration, one per row."""
+        rows = self.preprocessor.transform(values)
+        return np.asarray(self.booster.inplace_predict(rows, predict_type="margin"), np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """The best candidate, and the tune people's log loss for each: id → scenario id → loss."""
+class OutOfFold:
+    """Margins of the development people, each by a model that saw none of their period.
 
-    best: Fitted
-    losses: Mapping[str, Mapping[str, float]]
+    `margins`: scenario id (and HOLES) → one per person. `rounds` is where the folds stopped.
+    """
 
-
-def choose(fit: Sample, tune: Sample, recipe: Recipe, announce: Announce) -> Choice:
-    contenders = list(_contenders(fit, tune, recipe, announce))
-    losses = {entry.candidate.id: scenario_losses(entry, tune, recipe) for entry in contenders}
-    best = min(contenders, key=lambda entry: _mean(losses[entry.candidate.id].values()))
-    return Choice(best=best, losses=losses)
+    margins: Mapping[str, Floats]
+    rounds: int
 
 
-def scenario_losses(fitted: Fitted, tune: Sample, recipe: Recipe) -> dict[str, float]:
-    events = tune.events.astype(np.float64)
-    return {
-        scenario.id: log_loss(
-            fitted.log_odds(without_panels(tune.values, scenario.absent, recipe)),
-            events,
-            tune.weights,
-        )
-        for scenario in recipe.scenarios
+def settings_from(recipe: Recipe, **change: Any) -> Settings:
+    fit = recipe.raw["fit"]
+    return Settings(
+        parameters={**fit["parameters"], "seed": fit["seed"]},
+        rounds=fit["rounds"],
+        masked_share=recipe.raw["masking"]["share"],
+        imputation=recipe.raw["preprocessing"]["imputation"],
+        weighting=fit["weighting"],
+        class_weighting=fit["class_weighting"],
+    ).changed(**change)
+
+
+def fit_model(
+    sample: Sample, settings: Settings, recipe: Recipe, *, stop_on: Sample | None = None
+) -> Fitted:
+    """One model; with `stop_on`, boosting ends where those people's log loss no longer falls."""
+    preprocessor = fit_preprocessor(
+        sample.values, recipe, settings.imputation, recipe.raw["preprocessing"]
+    )
+    rows = preprocessor.rows_to_fit(_rows(sample, settings, recipe))
+    watched = None if stop_on is None else _watched(stop_on, settings, recipe, preprocessor)
+    parameters = {
+        **settings.parameters,
+        "objective": "binary:logistic",
+        "eval_metric": "logloss",
+        "monotone_constraints": preprocessor.monotone,
+        # One thread: sums in a fixed order, so that the same data give the same bytes.
+        "nthread": 1,
     }
+    matrix = _matrix(rows)
+    if watched is None:
+        booster = xgboost.train(parameters, matrix, settings.rounds)
+    else:
+        booster = xgboost.train(
+            parameters,
+            matrix,
+            settings.rounds,
+            evals=[(_matrix(watched), "unseen")],
+            early_stopping_rounds=recipe.raw["fit"]["early_stopping"],
+            verbose_eval=False,
+        )
+        booster = booster[: booster.best_iteration + 1]
+        booster.set_param({"nthread": 1})
+    booster.feature_names = preprocessor.columns
+    return Fitted(preprocessor=preprocessor, booster=booster)
 
 
-def fit_candidate(fit: Sample, tune: Sample, candidate: Candidate, recipe: Recipe) -> Fitted:
-    booster = _boost(fit, candidate, recipe)
-    slope, intercept = _calibrate(booster, tune, recipe)
-    return Fitted(candidate=candidate, booster=booster, slope=slope, intercept=intercept)
+def folds_of(sample: Sample, recipe: Recipe) -> list[Flags]:
+    """Who is predicted in each fold: whole periods where there are enough, else whole people."""
+    rule = recipe.raw["cross_validation"]
+    periods = sorted(set(sample.periods))
+    if len(periods) >= rule["folds"]:
+        return [
+            np.isin(sample.periods, periods[fold :: rule["folds"]]) for fold in range(rule["folds"])
+        ]
+    groups = sample.people[PERSON].to_numpy(str)
+    smaller = min(int(sample.events.sum()), len(sample) - int(sample.events.sum()))
+    if smaller < rule["folds"]:
+        raise DatasetError(
+            f"{smaller} people of the smaller class are too few for {rule['folds']} folds."
+        )
+    splitter = StratifiedGroupKFold(rule["folds"], shuffle=True, random_state=rule["seed"])
+    return [
+        np.isin(np.arange(len(sample)), inside)
+        for _, inside in splitter.split(sample.values, sample.events, groups)
+    ]
 
 
-def _contenders(fit: Sample, tune: Sample, recipe: Recipe, announce: Announce) -> Iterable[Fitted]:
-    for candidate in recipe.candidates:
-        announce(f"Fitting {candidate.id}")
-        yield fit_candidate(fit, tune, candidate, recipe)
+def out_of_fold(
+    sample: Sample,
+    settings: Settings,
+    recipe: Recipe,
+    *,
+    scenarios: Sequence[str] | None = None,
+    stop_early: bool = False,
+) -> OutOfFold:
+    """Folds run side by side, each on one thread; the result does not depend on how many."""
+    folds = folds_of(sample, recipe)
+    made = Parallel(n_jobs=-1)(
+        delayed(_fold)(sample, inside, settings, recipe, scenarios, stop_early) for inside in folds
+    )
+    margins = {key: np.full(len(sample), np.nan) for key in made[0][0]}
+    for inside, (predicted, _) in zip(folds, made, strict=True):
+        for key, values in predicted.items():
+            margins[key][inside] = values
+    return OutOfFold(margins=margins, rounds=int(np.median([rounds for _, rounds in made])))
 
 
-def _boost(fit: Sample, candidate: Candidate, recipe: Recipe) -> xgboost.Booster:
-    survey = fit.weights / fit.weights.mean()
+def absent_panels(recipe: Recipe, scenario: str) -> tuple[str, ...]:
+    return next(entry.absent for entry in recipe.scenarios if entry.id == scenario)
+
+
+def holed(sample: Sample, recipe: Recipe) -> Values:
+    """The same people, each with panels blanked out at random: one row each."""
+    rule = recipe.raw["masking"]
     rows = with_holes(
-        fit.values,
-        fit.events,
-        survey if candidate.weighting == "survey" else np.ones_like(survey),
+        sample.values,
+        sample.events,
+        sample.weights,
         recipe,
-        share=candidate.masked_share,
+        share=1.0,
+        seed=rule["calibration_seed"],
+    )
+    # share 1 gives the people themselves no weight; their first masked copy follows them.
+    return rows.values[len(sample) : 2 * len(sample)]
+
+
+def _fold(
+    sample: Sample,
+    inside: Flags,
+    settings: Settings,
+    recipe: Recipe,
+    scenarios: Sequence[str] | None,
+    stop_early: bool,
+) -> tuple[dict[str, Floats], int]:
+    unseen = sample.only(inside)
+    fitted = fit_model(
+        sample.only(~inside), settings, recipe, stop_on=unseen if stop_early else None
+    )
+    wanted = [s.id for s in recipe.scenarios] if scenarios is None else scenarios
+    margins = {
+        id_: fitted.margins(without_panels(unseen.values, absent_panels(recipe, id_), recipe))
+        for id_ in wanted
+    }
+    if scenarios is None:
+        margins[HOLES] = fitted.margins(holed(unseen, recipe))
+    return margins, fitted.booster.num_boosted_rounds()
+
+
+def _matrix(rows: WeightedRows) -> xgboost.DMatrix:
+    return xgboost.DMatrix(rows.values, rows.events, weight=rows.weights, nthread=1)
+
+
+def _rows(sample: Sample, settings: Settings, recipe: Recipe) -> WeightedRows:
+    weights = (
+        sample.weights / sample.weights.mean()
+        if settings.weighting == "survey"
+        else np.ones(len(sample))
+    )
+    if settings.class_weighting == "balanced":
+        weights = weights * _balance(sample)
+    return with_holes(
+        sample.values,
+        sample.events,
+        weights,
+        recipe,
+        share=settings.masked_share,
         seed=recipe.raw["masking"]["seed"],
     )
-    matrix = xgboost.DMatrix(
-        rows.values, rows.events, weight=rows.weights, feature_names=recipe.columns, nthread=1
+
+
+def _balance(sample: Sample) -> Floats:
+    """Both classes weigh the same in sum."""
+    share = sample.events.mean()
+    balanced: Floats = np.where(sample.events == 1, 0.5 / share, 0.5 / (1 - share))
+    return balanced
+
+
+def _watched(
+    sample: Sample, settings: Settings, recipe: Recipe, preprocessor: Preprocessor
+) -> WeightedRows:
+    rows = _rows(sample, settings, recipe)
+    return WeightedRows(
+        values=preprocessor.transform(rows.values), events=rows.events, weights=rows.weights
     )
-    # One thread: sums in a fixed order, so that the same data give the same bytes.
-    signs = "(" + ",".join(str(feature.monotone) for feature in recipe.features) + ")"
-    parameters = {**candidate.parameters, "monotone_constraints": signs, "nthread": 1}
-    return xgboost.train(parameters, matrix, candidate.rounds)
-
-
-def _calibrate(booster: xgboost.Booster, tune: Sample, recipe: Recipe) -> tuple[float, float]:
-    """Platt scaling on people the booster has not seen, with and without holes, survey-weighted."""
-    masking = recipe.raw["masking"]
-    rows = with_holes(
-        tune.values,
-        tune.events,
-        tune.weights,
-        recipe,
-        share=masking["calibration_share"],
-        seed=masking["calibration_seed"],
-    )
-    margin = np.asarray(booster.inplace_predict(rows.values, predict_type="margin"), np.float64)
-    slope, intercept = fit_logistic(margin, rows.events.astype(np.float64), rows.weights)
-    # Ten decimals are far below what the data can tell, and far above what the CPU may vary.
-    return round(float(slope), 10), round(float(intercept), 10)
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))

@@ -1,79 +1,69 @@
-"""Golden scores: made-up people whose probabilities any machine must reproduce."""
+"""Golden scores: records whose probabilities any machine must reproduce before it serves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from model_training.fitting import Fitted
-from model_training.logistic import logistic
-from model_training.recipe import Recipe
+from model_training.recipe import FeatureSpec, Recipe
+from model_training.sample import Floats, Sample, Values
 
-# Invented: round numbers around textbook values, nobody's record.
-_PEOPLE: Mapping[str, tuple[float, ...]] = {
-    # age sex glu bmi sbp dbp chol hdl trig crea alt ast ggt urate alb leuk, the recipe's order
-    "young and lean": (24, 1, 84, 21.5, 110, 70, 165, 62, 70, 0.7, 15, 18, 12, 4.1, 4.5, 6.1),
-    "middle-aged": (52, 0, 97, 27.8, 128, 80, 205, 47, 140, 0.95, 27, 25, 30, 5.9, 4.3, 7.0),
-    "metabolic syndrome": (
-        61,
-        0,
-        121,
-        34.2,
-        146,
-        88,
-        214,
-        37,
-        260,
-        1.05,
-        44,
-        33,
-        61,
-        7.4,
-        4.1,
-        8.6,
-    ),
-    "hyperglycaemic": (57, 1, 212, 36.9, 139, 84, 221, 39, 310, 0.8, 39, 30, 55, 6.3, 4.0, 9.3),
-}
-_EXTREMES: Mapping[str, Mapping[str, float]] = {
-    "youngest, least": {"age": 18, "body_mass_index": 10},
-    "oldest, glucose only": {"age": 120, "glucose": 100},
-    "all inputs at the low end of 40": {"age": 40, "sex": 1, "glucose": 40, "hdl_cholesterol": 15},
-    "all inputs at the high end of 80": {
-        "age": 80,
-        "sex": 0,
-        "glucose": 900,
-        "body_mass_index": 75,
-        "triglycerides": 5000,
-        "gamma_glutamyl_transferase": 2000,
-    },
-}
+Predict = Callable[[Values], Floats]
+_QUANTILES = {"low": 0.05, "lower": 0.25, "middle": 0.5, "upper": 0.75, "high": 0.95}
 
 
-def golden_cases(fitted: Fitted, recipe: Recipe) -> list[dict[str, object]]:
+def golden_cases(predict: Predict, sample: Sample, recipe: Recipe) -> list[dict[str, object]]:
+    """Nobody's record: every value is a quantile of its own column, or an end of its range."""
+    cases = [(name, dict(values)) for name, values in _cases(sample, recipe)]
+    rows = np.array([_row(values, recipe) for _, values in cases], dtype=np.float32)
+    probabilities = predict(rows)
     return [
-        {
-            "name": name,
-            "values": dict(values),
-            "probability": round(_probability(fitted, values, recipe), 9),
-        }
-        for name, values in _cases(recipe)
+        {"name": name, "values": values, "probability": round(float(probability), 9)}
+        for (name, values), probability in zip(cases, probabilities, strict=True)
     ]
 
 
-def _cases(recipe: Recipe) -> Iterable[tuple[str, Mapping[str, float]]]:
-    for person, row in _PEOPLE.items():
-        values = dict(zip(recipe.columns, row, strict=True))
+def _cases(sample: Sample, recipe: Recipe) -> Iterator[tuple[str, Mapping[str, float]]]:
+    for title, quantile in _QUANTILES.items():
+        record = {
+            feature.name: _at(sample.values[:, n], quantile, feature)
+            for n, feature in enumerate(recipe.features)
+        }
         for scenario in recipe.scenarios:
-            lost = {name for panel in scenario.absent for name in recipe.panels[panel]}
-            kept = {name: value for name, value in values.items() if name not in lost}
-            yield f"{person}: {scenario.title.lower()}", kept
-    yield from _EXTREMES.items()
+            lost = {name for panel in scenario.absent for name in recipe.panels[panel].features}
+            kept = {name: value for name, value in record.items() if name not in lost}
+            yield f"{title} values: {scenario.title.lower()}", kept
+    needed = _least(recipe)
+    for end, title in ((0, "least"), (1, "greatest")):
+        yield f"{title} plausible values", {f.name: _end(f, end) for f in recipe.features}
+        yield (
+            f"{title} plausible values of what is needed",
+            {f.name: _end(f, end) for f in recipe.features if f.name in needed},
+        )
 
 
-def _probability(fitted: Fitted, values: Mapping[str, float], recipe: Recipe) -> float:
-    row = [
+def _at(column: Values, quantile: float, feature: FeatureSpec) -> float:
+    """A value that occurs, so that a category stays one."""
+    known = column[~np.isnan(column)]
+    if not len(known):
+        return _end(feature, 0)
+    return round(float(np.quantile(known, quantile, method="nearest")), feature.decimals)
+
+
+def _end(feature: FeatureSpec, end: int) -> float:
+    return float(feature.plausible[end])
+
+
+def _least(recipe: Recipe) -> set[str]:
+    """What the service needs to give a figure at all."""
+    groups = recipe.raw.get("sufficiency", {}).get("at_least_one_of", [])
+    required = {feature.name for feature in recipe.features if feature.required}
+    return required | {group[0] for group in groups}
+
+
+def _row(values: Mapping[str, float], recipe: Recipe) -> list[float]:
+    return [
         min(values.get(feature.name, np.nan), feature.clip_above or np.inf)
         for feature in recipe.features
     ]
-    return float(logistic(fitted.log_odds(np.array([row], dtype=np.float32)))[0])

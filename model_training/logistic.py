@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model_training.features import Floats
+from model_training.sample import Floats
 
 _STEPS = 100
 _CONVERGED = 1e-10

@@ -6,12 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from model_training.features import Floats
 from model_training.recipe import Recipe
-
-Values = npt.NDArray[np.float32]
+from model_training.sample import Floats, Ints, Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +16,7 @@ class WeightedRows:
     """Rows to fit on; a person's weight is shared among their rows."""
 
     values: Values
-    events: npt.NDArray[np.int64]
+    events: Ints
     weights: Floats
 
 
@@ -31,13 +28,7 @@ def without_panels(values: Values, absent: Iterable[str], recipe: Recipe) -> Val
 
 
 def with_holes(
-    values: Values,
-    events: npt.NDArray[np.int64],
-    weights: Floats,
-    recipe: Recipe,
-    *,
-    share: float,
-    seed: int,
+    values: Values, events: Ints, weights: Floats, recipe: Recipe, *, share: float, seed: int
 ) -> WeightedRows:
     """Everybody as recorded, with 1 − share of their weight, and the recipe's masked copies."""
     if share == 0:
@@ -54,7 +45,7 @@ def with_holes(
 
 def _masked(values: Values, recipe: Recipe, rng: np.random.Generator) -> Values:
     masked = values.copy()
-    chance = recipe.raw["masking"]["chance"]
+    chance = recipe.raw["masking"].get("chance", {})
     sparseness = rng.random(len(values))
     for panel in recipe.panels:
         lost = rng.random(len(values)) < chance.get(panel, sparseness)
@@ -63,4 +54,4 @@ def _masked(values: Values, recipe: Recipe, rng: np.random.Generator) -> Values:
 
 
 def _positions(recipe: Recipe, panel: str) -> list[int]:
-    return [recipe.columns.index(name) for name in recipe.panels[panel]]
+    return [recipe.columns.index(name) for name in recipe.panels[panel].features]

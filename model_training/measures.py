@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from model_training.features import Floats, Sample
+from model_training.logistic import fit_logistic, logistic
+from model_training.sample import Floats, Ints, Sample
 
-Measure = Callable[[Floats, npt.NDArray[np.int64], Floats], Floats]
+Measure = Callable[[Floats, Ints, Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Interval:
     high: float
 
 
-def auroc(scores: Floats, events: npt.NDArray[np.int64], weights: Floats) -> Floats:
+def auroc(scores: Floats, events: Ints, weights: Floats) -> Floats:
     """The chance that a person with the outcome scores above one without; ties count half."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
@@ -39,15 +39,96 @@ def auroc(scores: Floats, events: npt.NDArray[np.int64], weights: Floats) -> Flo
     return _ratio((positive * below).sum(axis=1), pairs)
 
 
-def observed_to_expected(scores: Floats, events: npt.NDArray[np.int64], weights: Floats) -> Floats:
+def average_precision(scores: Floats, events: Ints, weights: Floats) -> Floats:
+    """The mean over people with the outcome of the predictive value at their own score."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf))
+    ordered = weights[:, order]
+    found = np.add.reduceat(ordered * events[order], starts, axis=1)
+    flagged = np.add.reduceat(ordered, starts, axis=1)
+    precision = _ratio(np.cumsum(found, axis=1), np.cumsum(flagged, axis=1))
+    return _ratio((found * np.nan_to_num(precision)).sum(axis=1), found.sum(axis=1))
+
+
+def sensitivity_at_false_positive_rate(rate: float) -> Measure:
+    """Sensitivity at the lowest cut that alerts at most `rate` of those without the outcome."""
+
+    def measure(scores: Floats, events: Ints, weights: Floats) -> Floats:
+        true, false = _cumulative_rates(scores, events, weights)
+        found: Floats = np.max(np.where(false <= rate, true, 0.0), axis=1, initial=0.0)
+        return found
+
+    return measure
+
+
+def specificity_at_sensitivity(wanted: float) -> Measure:
+    """Specificity at the highest cut that finds at least `wanted` of those with the outcome."""
+
+    def measure(scores: Floats, events: Ints, weights: Floats) -> Floats:
+        true, false = _cumulative_rates(scores, events, weights)
+        reached = true >= wanted - 1e-12
+        least: Floats = np.min(np.where(reached, false, 1.0), axis=1, initial=1.0)
+        return 1 - least
+
+    return measure
+
+
+def f1(cut: float) -> Measure:
+    def measure(scores: Floats, events: Ints, weights: Floats) -> Floats:
+        found = weights @ ((scores >= cut) * events)
+        return _ratio(2 * found, weights @ (scores >= cut) + weights @ events)
+
+    return measure
+
+
+def net_benefit(cut: float, threshold: float) -> Measure:
+    """Of alerting from `cut` on, at the exchange rate of `threshold`, per person (Vickers and
+    Elkin, Med Decis Making 2006;26:565-574)."""
+    odds = threshold / (1 - threshold)
+
+    def measure(scores: Floats, events: Ints, weights: Floats) -> Floats:
+        gain = weights @ ((scores >= cut) * (events - odds * (1 - events)))
+        return _ratio(gain, weights.sum(axis=1))
+
+    return measure
+
+
+def calibration_slope(scores: Floats, events: Ints, weights: Floats) -> Floats:
+    """Of the outcome on the given log-odds; NaN where the outcome is separable."""
+    return _each(_slope, scores, events, weights)
+
+
+def calibration_intercept(scores: Floats, events: Ints, weights: Floats) -> Floats:
+    """In the large: how far the log-odds are off for all alike."""
+    return _each(_intercept, scores, events, weights)
+
+
+def integrated_calibration_index(scores: Floats, events: Ints, weights: Floats) -> Floats:
+    """The mean distance between given and observed risk, observed by a smooth curve (ICI, Austin
+    and Steyerberg, Stat Med 2019;38:4051-4065)."""
+    return _each(_ici, scores, events, weights)
+
+
+def smooth_observed(scores: Floats, events: Ints, weights: Floats, at: Floats) -> Floats:
+    """The observed risk at given risks: logistic regression on a restricted cubic spline of the
+    log-odds, knots at the 5th, 35th, 65th and 95th percentile (Harrell, RMS, section 2.4.6)."""
+    log_odds = np.log(scores / (1 - scores))
+    knots = np.unique(np.quantile(log_odds, [0.05, 0.35, 0.65, 0.95]))
+    design = _spline(log_odds, knots)
+    coefficients = fit_logistic(design, events.astype(np.float64), weights, ridge=1e-6)
+    wanted = _spline(np.log(at / (1 - at)), knots)
+    return logistic(wanted @ coefficients[:-1] + coefficients[-1])
+
+
+def observed_to_expected(scores: Floats, events: Ints, weights: Floats) -> Floats:
     return _ratio(weights @ events, weights @ scores)
 
 
-def brier(scores: Floats, events: npt.NDArray[np.int64], weights: Floats) -> Floats:
+def brier(scores: Floats, events: Ints, weights: Floats) -> Floats:
     return _ratio(weights @ (scores - events) ** 2, weights.sum(axis=1))
 
 
-def prevalence(scores: Floats, events: npt.NDArray[np.int64], weights: Floats) -> Floats:
+def prevalence(scores: Floats, events: Ints, weights: Floats) -> Floats:
     del scores
     return _ratio(weights @ events, weights.sum(axis=1))
 
@@ -98,6 +179,72 @@ def interval(measured: Floats) -> Interval:
     replicates = measured[1:][np.isfinite(measured[1:])]
     low, high = np.percentile(replicates, [2.5, 97.5]) if len(replicates) else (np.nan, np.nan)
     return Interval(value=float(measured[0]), low=float(low), high=float(high))
+
+
+def _cumulative_rates(scores: Floats, events: Ints, weights: Floats) -> tuple[Floats, Floats]:
+    """Sensitivity and false positive rate at every distinct score, from the highest down."""
+    order = np.argsort(-scores, kind="stable")
+    starts = np.flatnonzero(np.diff(-scores[order], prepend=-np.inf))
+    ordered, happened = weights[:, order], events[order]
+    found = np.cumsum(np.add.reduceat(ordered * happened, starts, axis=1), axis=1)
+    false = np.cumsum(np.add.reduceat(ordered * (1 - happened), starts, axis=1), axis=1)
+    return _ratio(found, found[:, -1:] + 0 * found), _ratio(false, false[:, -1:] + 0 * false)
+
+
+_One = Callable[[Floats, Ints, Floats], float]
+
+
+def _each(measure: _One, scores: Floats, events: Ints, weights: Floats) -> Floats:
+    """One replicate after the other, for measures that are fitted; rows without weight left out."""
+    return np.array([_one(measure, scores, events, row) for row in weights])
+
+
+def _one(measure: _One, scores: Floats, events: Ints, weights: Floats) -> float:
+    drawn = weights > 0
+    if not 0 < events[drawn].sum() < drawn.sum():
+        return np.nan
+    try:
+        return measure(scores[drawn], events[drawn], weights[drawn])
+    except (ArithmeticError, np.linalg.LinAlgError):
+        return np.nan
+
+
+def _slope(scores: Floats, events: Ints, weights: Floats) -> float:
+    log_odds = np.log(scores / (1 - scores))
+    return float(fit_logistic(log_odds, events.astype(np.float64), weights)[0])
+
+
+def _intercept(scores: Floats, events: Ints, weights: Floats) -> float:
+    log_odds = np.log(scores / (1 - scores))
+    nothing = np.empty((len(events), 0))
+    return float(fit_logistic(nothing, events.astype(np.float64), weights, offset=log_odds)[0])
+
+
+def _ici(scores: Floats, events: Ints, weights: Floats) -> float:
+    observed = smooth_observed(scores, events, weights, scores)
+    return float(np.average(np.abs(observed - scores), weights=weights))
+
+
+def _spline(log_odds: Floats, knots: Floats) -> Floats:
+    """Restricted cubic spline basis: linear beyond the outer knots."""
+    if len(knots) < 3:
+        return log_odds[:, None]
+    last, before = knots[-1], knots[-2]
+    scale = (last - knots[0]) ** 2
+
+    def cube(at: float) -> Floats:
+        return np.asarray(np.maximum(log_odds - at, 0) ** 3)
+
+    bends = [
+        (
+            cube(knot)
+            - cube(before) * (last - knot) / (last - before)
+            + cube(last) * (before - knot) / (last - before)
+        )
+        / scale
+        for knot in knots[:-2]
+    ]
+    return np.column_stack([log_odds, *bends])
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
