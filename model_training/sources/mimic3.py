@@ -93,12 +93,14 @@ def read_mimic3(
     reporter: Reporter,
     *,
     direction: Direction | None = None,
+    outside: bool = False,
 ) -> Dataset:
     """One row per admission of an adult whose diagnoses were coded.
 
     `source`: a folder of PhysioNet's CSV or CSV.gz files, or an SQLAlchemy URL of a PostgreSQL with
     the schema `mimiciii`. `direction` of the window: "first", the hours after admission, or
-    "before" it; None: the recipe's. The window's length is the features' look-back.
+    "before" it; None: the recipe's. The window's length is the features' look-back. `outside`: the
+    data of another place, all of it the test part.
 
     Raises DatasetError for whatever is missing, damaged, refused, empty or of one class only.
     """
@@ -108,7 +110,7 @@ def read_mimic3(
     plan = plan_measurements(recipe.features)
     with open_tables(source) as tables:
         reporter.step("Reading MIMIC-III's admissions")
-        cohort = _read_cohort(tables, statements, window, recipe, str(source))
+        cohort = _read_cohort(tables, statements, window, recipe, str(source), outside)
         reporter.step("Reading MIMIC-III's measurements")
         tally = _read_measurements(tables, statements, plan, cohort, reporter)
         reporter.step("Summing up the measurements of each admission")
@@ -139,9 +141,9 @@ def read_mimic3(
             name: Part(
                 periods=(layout["period"],),
                 people=people[kept["part"] == name].reset_index(drop=True),
-                flow=(*cohort.flow, _step(_DRAWN[name], kept[kept["part"] == name])),
+                flow=(*cohort.flow, *_drawn_step(name, kept)),
             )
-            for name in (DEVELOPMENT, TEST)
+            for name in sorted(set(kept["part"]))
         },
         notes=notes,
     )
@@ -201,7 +203,12 @@ _DRAWN = {
 
 
 def _read_cohort(
-    tables: Tables, statements: Mapping[str, str], window: Window, recipe: Recipe, source: str
+    tables: Tables,
+    statements: Mapping[str, str],
+    window: Window,
+    recipe: Recipe,
+    source: str,
+    outside: bool,
 ) -> _Cohort:
     rules = recipe.raw["cohort"]
     own = int(window.direction == "first")
@@ -224,15 +231,21 @@ def _read_cohort(
     _check_classes(people, f"{source}: the cohort", rules)
     people = people.assign(
         event=people["event"].astype("int64"),
-        part=_drawn(people, recipe.raw["split"]),
+        part=TEST if outside else _drawn(people, recipe.raw["split"]),
     )
-    for part in (DEVELOPMENT, TEST):
+    for part in sorted(set(people["part"])):
         _check_classes(people[people["part"] == part], f"{source}: the {part} part", rules)
     return _Cohort(kept=people, flow=tuple(flow))
 
 
 def _step(kept: str, people: pd.DataFrame) -> FlowStep:
     return FlowStep(kept=kept, people=len(people), events=int(people["event"].fillna(0).sum()))
+
+
+def _drawn_step(part: str, kept: pd.DataFrame) -> list[FlowStep]:
+    """None where nobody was drawn, because everybody is in this part."""
+    inside = kept[kept["part"] == part]
+    return [] if len(inside) == len(kept) else [_step(_DRAWN[part], inside)]
 
 
 def _check_classes(people: pd.DataFrame, what: str, rules: Mapping[str, Any]) -> None:

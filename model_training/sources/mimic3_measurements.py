@@ -322,13 +322,14 @@ class Fences:
 
 
 def fences(histogram: pd.DataFrame, series: int, *, reach: float, above: float) -> Fences | None:
-    """`reach` interquartile ranges beyond the quartiles of development people; None without any
-    value. `above`, in units of the last decimal: values beyond it are counted.
+    """`reach` interquartile ranges beyond the quartiles of development people, or of everybody where
+    there are none; None without any value. `above`, in units of the last decimal: values beyond it
+    are counted.
 
     https://en.wikipedia.org/wiki/Outlier#Tukey's_fences
     """
     own = histogram[histogram["series"] == series]
-    seen = own[own["development"] == 1]
+    seen = own[own["development"] == own["development"].max()]
     if not len(seen):
         return None
     first, third = _quantile(seen, 0.25), _quantile(seen, 0.75)

@@ -280,6 +280,13 @@ def test_the_parts_share_no_patient_and_each_has_both_classes(read: dict[str, Da
         assert people.equals(people.sort_values(["period", "person", "record"]))
 
 
+def test_data_of_another_place_are_all_for_the_test(demo: Path, read: dict[str, Dataset]) -> None:
+    outside = read_mimic3(demo, RECIPE, Silent(), outside=True)
+    assert list(outside.parts) == [TEST]
+    assert outside.parts[TEST].flow == read["first"].parts[TEST].flow[:-1]
+    pd.testing.assert_frame_equal(everybody(outside), everybody(read["first"]))
+
+
 def test_the_notes_say_that_it_is_for_testing_and_what_was_left_out(
     read: dict[str, Dataset],
 ) -> None:
