@@ -322,7 +322,7 @@ class Fences:
 
 
 def fences(histogram: pd.DataFrame, series: int, *, reach: float, above: float) -> Fences | None:
-    """`reach` interquartile ranges beyond the quartiles of development people, or of everybody where
+    """`reach` interquartile ranges beyond the quartiles of development people, or of everybody if
     there are none; None without any value. `above`, in units of the last decimal: values beyond it
     are counted.
 
