@@ -57,7 +57,8 @@ def decision_picture(report: Json) -> Picture | None:
     axes = add_axes(figure, Margins(right=16))
     thresholds, curves = curve["thresholds"], curve["curves"]
     per_1000 = {title: [1000 * net for net in nets] for title, nets in curves.items()}
-    top = max(finite([net for nets in per_1000.values() for net in nets]), default=1.0)
+    top = max(finite([net for nets in per_1000.values() for net in nets]), default=0.0)
+    top = top if top > 0 else 1.0
     axes.plot(thresholds, [0] * len(thresholds), color=MUTED, linewidth=1)
     lines: list[_Line] = [(MODEL, BLUE, "-", 2.4)]
     rivals = [title for title in per_1000 if title not in (MODEL, EVERYBODY)]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
+from cds_service.routes.pages import REPORT_HEADERS
 from model_training.report_page import report_page, report_pictures
 from tests.report_json import made_up_manifest, made_up_report
 
@@ -185,6 +186,28 @@ def test_it_reads_without_scripts(browser: Browser, folder: Path) -> None:
     page.goto((folder / "report.html").as_uri())
     expect(page.locator(".tile")).to_have_count(3)
     context.close()
+
+
+def test_under_the_policy_that_it_is_served_with_it_looks_the_same(
+    browser: Browser, folder: Path
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+    body = (folder / "report.html").read_text("utf-8")
+    page.route(
+        "**/*",
+        lambda route: route.fulfill(body=body, content_type="text/html", headers=REPORT_HEADERS),
+    )
+    page.goto("http://service.internal/model-card/files/report/report.html")
+    assert (
+        page.evaluate("getComputedStyle(document.querySelector('.tile')).borderTopWidth") == "3px"
+    )
+    curve = "getComputedStyle(document.querySelector('#picture-roc path:last-of-type')).fill"
+    assert page.evaluate(curve) != "rgb(0, 0, 0)"
+    context.close()
+    assert faults == []
 
 
 def test_a_picture_by_itself_follows_the_colour_scheme_too(browser: Browser, folder: Path) -> None:

@@ -419,6 +419,27 @@ def test_figures_that_could_not_be_told_are_not_made_up(report: dict[str, Any]) 
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", html, flags=re.DOTALL).lower().split()
 
 
+def test_a_hundred_people_have_a_page_as_well(report: dict[str, Any]) -> None:
+    """Nobody observed in any tenth, one repeat, one cut, inputs that move nothing: all drawn."""
+    changed = copy.deepcopy(report)
+    test = changed["test"]
+    for group in test["calibration"]["groups"]:
+        group["predicted"] = group["observed"] = 0.0
+    test["calibration"]["curve"] = [[0.1, None, None, None]]
+    test["decision_curve"] = {"thresholds": [0.05], "curves": {"This model": [0.0]}}
+    test["alerts"] = test["alerts"][:1]
+    test["scenarios"] = {"complete": test["scenarios"]["complete"]}
+    test["groups"] = {"Sex": {"Men": test["groups"]["Sex"]["Men"] | {"auroc": [None] * 3}}}
+    for row in changed["explanation"]["rows"]:
+        row["log_odds"] = [0.0] * len(row["log_odds"])
+    changed["explanation"]["rows"][0]["values"] = [None] * 400
+    changed["permutation"] = {"repeats": 1, "auroc": [0.97], "mean": 0.97}
+    changed["data"]["parts"]["test"]["flow"] = changed["data"]["parts"]["test"]["flow"][:1]
+    html = report_page(changed, made_up_manifest())
+    assert Outline(html).unbalanced == []
+    assert "No group has enough people for an AUROC." in html
+
+
 @pytest.mark.parametrize(
     ("said", "text"),
     [
