@@ -73,8 +73,8 @@ def performance_picture(report: Json) -> Picture | None:
         return None
     width = 880
     figure = new_figure(430, width)
-    draw_roc(add_axes(figure, Margins(right=width / 2 + 14)), test)
-    draw_calibration(add_axes(figure, Margins(left=width / 2 + 52)), test)
+    draw_roc(add_axes(figure, Margins(right=width / 2 + 24)), test)
+    draw_calibration(add_axes(figure, Margins(left=width / 2 + 62)), test)
     auroc = with_interval(found(test, "scenarios", "complete", "auroc"))
     finding = f"Left, ROC curve: AUROC {auroc}. Right, calibration: {calibration_finding(test)}"
     title = "ROC curve and calibration"
