@@ -196,12 +196,6 @@ class _Cohort:
     flow: tuple[FlowStep, ...]
 
 
-_DRAWN = {
-    DEVELOPMENT: "of patients drawn for development",
-    TEST: "of patients drawn for the test",
-}
-
-
 def _read_cohort(
     tables: Tables,
     statements: Mapping[str, str],
@@ -245,7 +239,7 @@ def _step(kept: str, people: pd.DataFrame) -> FlowStep:
 def _drawn_step(part: str, kept: pd.DataFrame) -> list[FlowStep]:
     """None where nobody was drawn, because everybody is in this part."""
     inside = kept[kept["part"] == part]
-    return [] if len(inside) == len(kept) else [_step(_DRAWN[part], inside)]
+    return [] if len(inside) == len(kept) else [_step("of patients drawn for this part", inside)]
 
 
 def _check_classes(people: pd.DataFrame, what: str, rules: Mapping[str, Any]) -> None:
