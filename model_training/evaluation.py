@@ -29,6 +29,7 @@ Predict = Callable[[Values], Floats]
 _DIGITS = 4
 _TENTHS = 10
 _CURVE_POINTS = 60
+_RISKS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +275,7 @@ def _calibration(scored: Scored, replicates: int) -> Json:
         "ici": fitted(measures.integrated_calibration_index, weighted=True),
         "brier": figure(scored.measure(measures.brier)),
         "groups": _tenths(scored),
+        "histogram": _histogram(scored),
         "curve": _smooth_curve(scored, replicates),
         "unweighted": {
             "slope": fitted(measures.calibration_slope, weighted=False),
@@ -332,6 +334,17 @@ def _tenths(scored: Scored) -> list[Json]:
     ]
 
 
+def _histogram(scored: Scored) -> list[list[float]]:
+    """[low, high, weight] of bands of given risk, three to each power of ten."""
+    weights = scored.weighted[0]
+    shares, edges = np.histogram(scored.probabilities, bins=_RISKS, weights=weights)
+    total = weights.sum()
+    return [
+        [low, high, rounded(share / total, 5)]
+        for low, high, share in zip(edges[:-1].tolist(), edges[1:].tolist(), shares, strict=True)
+    ]
+
+
 def _mean(values: Floats | Ints, weights: Floats, chosen: Flags) -> float:
     return float(np.average(values[chosen], weights=weights[chosen]))
 
@@ -345,6 +358,9 @@ def _curve(scored: Scored) -> tuple[Floats, Floats, Floats]:
     false = np.cumsum(weights[order] * (1 - happened)) / (weights * (1 - scored.events)).sum()
     flagged = np.cumsum(weights[order]) / weights.sum()
     at = np.searchsorted(flagged, np.linspace(0, 1, 101)).clip(max=len(order) - 1)
+    # Whoever has the same score is alerted together.
+    falling = -scored.probabilities[order]
+    at = np.searchsorted(falling, falling[at], side="right") - 1
     return flagged[at], true[at], false[at]
 
 
@@ -459,6 +475,7 @@ def _comparators(model: Scored, comparators: Sequence[Comparator]) -> Json:
                 simpler.measure(measures.average_precision, weighted=False)
             ),
             "model_minus_comparator": figure(interval(own - theirs)),
+            "roc": _roc_curve(simpler),
             "note": comparator.note,
         }
     return made

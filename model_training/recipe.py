@@ -93,19 +93,17 @@ def load_recipe(path: Path = DIABETES_UNDIAGNOSED) -> Recipe:
 
     Raises DatasetError naming the file and what in it cannot be used.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as fault:
-        raise DatasetError(f"The recipe {path} cannot be read: {fault.strerror}.") from fault
-    card = path.with_suffix(".card.toml")
-    statements = card.read_text(encoding="utf-8") if card.is_file() else ""
-    return parse_recipe(text, statements=statements, file=str(path))
+    card = _card(path)
+    statements = _read(card) if card.is_file() else ""
+    return parse_recipe(_read(path), statements=statements, file=str(path))
 
 
 def parse_recipe(text: str, *, statements: str = "", file: str = "recipe.toml") -> Recipe:
+    """Raises DatasetError as load_recipe does; `file` is only what it is called there."""
+    raw = _toml(text, file)
+    said = _toml(statements, str(_card(Path(file))))
     try:
-        raw = tomllib.loads(text)
-        return Recipe(
+        recipe = Recipe(
             features=tuple(_feature(entry) for entry in raw["features"]),
             panels={
                 id_: Panel(id=id_, title=entry["title"], features=tuple(entry["features"]))
@@ -115,14 +113,14 @@ def parse_recipe(text: str, *, statements: str = "", file: str = "recipe.toml") 
                 Scenario(id=entry["id"], title=entry["title"], absent=tuple(entry["absent"]))
                 for entry in raw["scenarios"]
             ),
-            statements=tomllib.loads(statements),
+            statements=said,
             raw=raw,
             text=text,
         )
-    except tomllib.TOMLDecodeError as fault:
-        raise DatasetError(f"{file} is not TOML: {fault}.") from fault
     except (KeyError, TypeError, ValueError) as fault:
         raise DatasetError(f"{file} cannot be used: {fault!r} is missing or wrong.") from fault
+    _refuse_strangers(recipe, file)
+    return recipe
 
 
 def manifest_feature(feature: FeatureSpec) -> dict[str, Any]:
@@ -147,6 +145,38 @@ def manifest_feature(feature: FeatureSpec) -> dict[str, Any]:
 
 def titles(recipe: Recipe, panels: Sequence[str]) -> list[str]:
     return [recipe.panels[panel].title for panel in panels]
+
+
+def _card(path: Path) -> Path:
+    return path.with_suffix(".card.toml")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as fault:
+        raise DatasetError(f"The recipe {path} cannot be read: {fault.strerror}.") from fault
+    except UnicodeDecodeError as fault:
+        raise DatasetError(f"{path} is not UTF-8 text, as TOML is.") from fault
+
+
+def _toml(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        raise DatasetError(f"{file} is not TOML: {fault}.") from fault
+
+
+def _refuse_strangers(recipe: Recipe, file: str) -> None:
+    """A misspelled name would blank out nothing, or fail late in a run of hours."""
+    for panel in recipe.panels.values():
+        for name in panel.features:
+            if name not in recipe.columns:
+                raise DatasetError(f"{file}: the panel {panel.id} has {name!r}, no feature of it.")
+    for scenario in recipe.scenarios:
+        for name in scenario.absent:
+            if name not in recipe.panels:
+                raise DatasetError(f"{file}: the scenario {scenario.id} has {name!r}, no panel.")
 
 
 def _feature(entry: Mapping[str, Any]) -> FeatureSpec:

@@ -1,82 +1,132 @@
-"""The shipped artifact is what the recipe makes of NHANES, byte for byte, and scores as it did."""
+"""The served artifact is what the recipe makes of CDC's tables, and nothing in it saw its test.
+
+The search for hyperparameters, which takes long, is not made again: its result is in the report.
+"""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xgboost
 
-from model_training.cohort import select_cohort
-from model_training.features import as_values
-from model_training.logistic import logistic
+from model_training.artifact import newest, read_artifact
+from model_training.dataset import DEVELOPMENT, TEST, Dataset, Silent
+from model_training.evaluation import Evaluation
+from model_training.export import model_files
+from model_training.gates import judge, parse_gates
 from model_training.masking import without_panels
-from model_training.sources.nhanes import load_cycles, read_cycle
-from model_training.pipeline import Trained, train_nhanes
-from model_training.publish import publish
-from model_training.recipe import load_recipe
+from model_training.model_card.quote import ARTIFACTS
+from model_training.pipeline import Built, build, data_section, measure
+from model_training.publish import json_bytes
+from model_training.recipe import Scenario, load_recipe
+from model_training.sample import Sample, as_values, sample_from
+from model_training.sources.nhanes import read_nhanes
 from risk_model import RiskEstimate, load_model, score
 from tests.data import data_folder
+from tests.shipped import NAME, SHIPPED, VERSION, needs_recipe, shipped
 
-pytestmark = pytest.mark.xdist_group("nhanes-training")
-SHIPPED = Path(__file__).parents[2] / "model_artifacts" / "diabetes-undiagnosed" / "1.0.0"
+pytestmark = [needs_recipe, pytest.mark.xdist_group("nhanes-training")]
 RECIPE = load_recipe()
+# Of adults who were never told of diabetes and take nothing against it; events of them.
+COHORT = {DEVELOPMENT: (37302, 1123), TEST: (4734, 154)}
 
 
 @pytest.fixture(scope="module")
-def nhanes() -> Path:
-    return data_folder("nhanes")
+def report() -> Any:
+    return shipped("report/report.json")
 
 
 @pytest.fixture(scope="module")
-def trained(nhanes: Path) -> Trained:
-    return train_nhanes(nhanes, RECIPE, lambda step: None)
+def nhanes() -> Dataset:
+    return read_nhanes(data_folder("nhanes"), RECIPE, Silent())
 
 
 @pytest.fixture(scope="module")
-def report() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((SHIPPED / "report/report.json").read_text("utf-8"))
-    return loaded
+def samples(nhanes: Dataset) -> dict[str, Sample]:
+    return {part: sample_from(nhanes.parts[part].people, RECIPE) for part in (DEVELOPMENT, TEST)}
 
 
-def test_training_again_gives_the_shipped_bytes(trained: Trained) -> None:
-    manifest = json.loads((SHIPPED / "manifest.json").read_text("utf-8"))
-    if manifest["software"]["xgboost"] != xgboost.__version__:
-        pytest.skip("the artifact was trained with another version of xgboost")
-    shipped = {
-        path.relative_to(SHIPPED).as_posix() for path in SHIPPED.rglob("*") if path.is_file()
-    }
-    assert shipped == set(trained.files)
-    different = [
-        name for name, content in trained.files.items() if (SHIPPED / name).read_bytes() != content
-    ]
-    assert different == []
+@pytest.fixture(scope="module")
+def built(samples: dict[str, Sample], report: Any) -> Built:
+    version = shipped("manifest.json")["software"]["xgboost"]
+    if version != xgboost.__version__:
+        pytest.skip(f"the artifact was trained with xgboost {version}, not {xgboost.__version__}")
+    chosen = report["choices"]["search"]
+    return build(samples[DEVELOPMENT], RECIPE, Silent(), chosen=chosen)
 
 
-def test_publishing_replaces_an_older_folder_and_leaves_nothing_beside_it(
-    trained: Trained, tmp_path: Path
+@pytest.fixture(scope="module")
+def evaluation(built: Built, nhanes: Dataset, samples: dict[str, Sample]) -> Evaluation:
+    return measure(
+        built.model, nhanes, samples[DEVELOPMENT], samples[TEST], RECIPE, Silent()
+    )
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json_bytes(value))
+
+
+# ----------------------------------------------------------------------------------- made again
+
+
+def test_the_recipe_in_the_artifact_is_the_one_in_the_tree() -> None:
+    assert (SHIPPED / "recipe.toml").read_text("utf-8") == RECIPE.text
+    assert (RECIPE.name, RECIPE.version) == (NAME, VERSION)
+
+
+def test_training_again_gives_the_shipped_bytes(
+    built: Built, samples: dict[str, Sample]
 ) -> None:
-    folder = tmp_path / "model" / "1.0.0"
-    (folder / "report").mkdir(parents=True)
-    (folder / "report" / "left-over.txt").write_text("older")
-    model = publish(trained.files, folder)
-    assert model.directory == folder
-    assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
+    made = model_files(built.model, samples[DEVELOPMENT], RECIPE)
+    assert set(made) >= {"model.ubj", "calibration.json", "golden_scores.json", "recipe.toml"}
+    different = [name for name in made if (SHIPPED / name).read_bytes() != made[name]]
+    assert different == []
+    assert (SHIPPED / "preprocessing.json").exists() == ("preprocessing.json" in made)
+
+
+def test_the_levels_and_the_choices_are_made_again(built: Built, report: Any) -> None:
+    levels = {entry["level"]: entry.get("below") for entry in shipped("manifest.json")["levels"]}
+    cuts = built.model.cuts
+    assert levels == {"low": cuts.moderate, "moderate": cuts.high, "high": None}
+    assert built.model.prevalence == shipped("manifest.json")["prevalence"]
+    for name in ("cross_validation", "calibration", "thresholds"):
+        assert as_json(built.choices[name]) == report["choices"][name], name
+
+
+def test_measuring_again_gives_the_reports_figures(evaluation: Evaluation, report: Any) -> None:
+    """Those of the model itself; a logistic regression that it is compared with is solved by
+    routines that differ in the last digits between processors."""
+    again = as_json(evaluation.test)
+    sections = ("people", "events", "prevalence", "scenarios", "calibration", "levels", "groups")
+    for name in (*sections, "alerts", "roc", "precision_recall", "with_treated"):
+        assert again[name] == report["test"][name], name
+
+
+def test_what_each_person_is_given_is_what_was_stored(evaluation: Evaluation) -> None:
+    stored = read_artifact(SHIPPED).predictions
+    assert stored is not None
+    assert evaluation.predictions.same_people(stored)
+    assert list(evaluation.predictions.scenarios) == list(stored.scenarios)
+    for id_, values in stored.scenarios.items():
+        np.testing.assert_array_equal(evaluation.predictions.scenarios[id_], values, id_)
+    for title, values in stored.comparators.items():
+        np.testing.assert_allclose(evaluation.predictions.comparators[title], values, 1e-3, 1e-3)
 
 
 @pytest.mark.parametrize("scenario", RECIPE.scenarios, ids=lambda scenario: scenario.id)
-def test_scores_of_test_people_equal_the_training_pipelines(
-    trained: Trained, scenario: Any
+def test_the_service_gives_test_people_the_stored_probability(
+    samples: dict[str, Sample], scenario: Scenario
 ) -> None:
-    model = load_model(SHIPPED)
-    chosen = np.random.default_rng(4).choice(len(trained.samples["test"]), 60, replace=False)
-    rows = without_panels(trained.samples["test"].values[chosen], scenario.absent, RECIPE)
-    expected = logistic(trained.choice.best.log_odds(rows))
-    compared = 0
-    for row, probability in zip(rows, expected, strict=True):
+    stored = read_artifact(SHIPPED).predictions
+    assert stored is not None
+    assert list(stored.records) == samples[TEST].records
+    chosen = np.random.default_rng(4).choice(len(samples[TEST]), 60, replace=False)
+    rows = without_panels(samples[TEST].values[chosen], scenario.absent, RECIPE)
+    model, compared = load_model(SHIPPED), 0
+    for row, probability in zip(rows, stored.scenarios[scenario.id][chosen], strict=True):
         got = score(model, as_values(row, RECIPE))
         if isinstance(got, RiskEstimate):
             compared += 1
@@ -84,39 +134,69 @@ def test_scores_of_test_people_equal_the_training_pipelines(
     assert compared > 40
 
 
-def test_cohort_sizes_are_those_known_for_these_tables(nhanes: Path) -> None:
-    never_told = []
-    for cycle in load_cycles():
-        flow = select_cohort(read_cycle(nhanes, cycle), RECIPE.raw["cohort"]).flow
-        never_told += [(count, events) for kept, count, events in flow if kept.startswith("never")]
-    assert len(never_told) == 9
-    assert (min(never_told)[0], max(never_told)[0]) == (4039, 5289)
-    assert {min(events for _, events in never_told), max(e for _, e in never_told)} == {103, 192}
+# ------------------------------------------------------------------------------------ the people
 
 
-def test_nobody_of_the_test_cycle_is_among_the_fitted(trained: Trained) -> None:
-    ids = {part: set(cohort.people["SEQN"]) for part, cohort in trained.cohorts.items()}
-    assert not ids["test"] & (ids["fit"] | ids["tune"])
-    assert not ids["fit"] & ids["tune"]
+def test_cohort_sizes_are_those_known_for_these_tables(nhanes: Dataset, report: Any) -> None:
+    for part, known in COHORT.items():
+        last = nhanes.parts[part].flow[-1]
+        assert (last.people, last.events) == known
+    assert as_json(data_section(nhanes, RECIPE)) == report["data"]
 
 
-def test_the_manifest_repeats_the_report(report: dict[str, Any]) -> None:
-    performance = json.loads((SHIPPED / "manifest.json").read_text("utf-8"))["performance"]
-    complete = report["test"]["scenarios"]["complete"]
-    assert performance["auroc"] == complete["auroc"]
-    assert performance["levels"] == report["test"]["levels"]
+def test_nobody_of_the_test_part_is_in_development(nhanes: Dataset) -> None:
+    development, test = (nhanes.parts[part].people for part in (DEVELOPMENT, TEST))
+    assert not set(development["person"]) & set(test["person"])
+    assert not set(development["period"]) & set(test["period"])
+    stored = read_artifact(SHIPPED).predictions
+    assert stored is not None
+    assert list(stored.records) == test["record"].tolist()
 
 
-def test_the_model_beats_simpler_means_and_bears_holes(report: dict[str, Any]) -> None:
-    scenarios = report["test"]["scenarios"]
-    for entry in report["test"]["comparators"].values():
-        assert entry["model_minus_comparator"][1] > 0
-    assert scenarios["complete"]["auroc"][0] > 0.9
-    assert scenarios["no_glucose"]["auroc"][0] > 0.8
-    assert min(entry["auroc"][0] for entry in scenarios.values()) > 0.75
+def test_what_was_chosen_was_chosen_on_development_periods_alone(report: Any) -> None:
+    parts = report["data"]["parts"]
+    folds = report["choices"]["cross_validation"]["folds"]
+    periods = [period for fold in folds for period in fold]
+    assert sorted(periods) == sorted(parts["development"]["periods"])
+    assert len(set(periods)) == len(periods)
+    assert [p for p in parts["test"]["periods"] if p in json.dumps(report["choices"])] == []
 
 
-def test_learning_from_records_with_holes_pays(report: dict[str, Any]) -> None:
-    candidates = report["tuning"]["candidates"]
-    chosen = candidates[report["tuning"]["chosen"]]
-    assert chosen["mean_log_loss"] < candidates["no-holes"]["mean_log_loss"]
+def test_choices_do_not_change_with_the_test_people(
+    nhanes: Dataset, samples: dict[str, Sample], report: Any
+) -> None:
+    """`build` is given the development people alone: they are all that the report's choices, and
+    the settings in it, can come from."""
+    assert len(samples[DEVELOPMENT]) == report["data"]["parts"]["development"]["people"]
+    assert set(samples[DEVELOPMENT].periods) == set(nhanes.parts[DEVELOPMENT].periods)
+
+
+# ----------------------------------------------------------------------------------- what is asked
+
+
+def test_the_gates_are_judged_again_with_the_same_result(report: Any) -> None:
+    published = newest(ARTIFACTS, NAME, before=VERSION)
+    assert published is not None
+    again = judge(
+        parse_gates(shipped("manifest.json")["gates"]),
+        report,
+        published,
+        predictions=read_artifact(SHIPPED).predictions,
+    )
+    assert as_json([result.as_json() for result in again]) == report["gates"]
+    assert len(again) >= 6
+    assert [result.gate.id for result in again if not result.passed] == []
+    assert report["forced"] is None
+
+
+def test_the_model_is_no_worse_than_simpler_means_and_bears_holes(report: Any) -> None:
+    test = report["test"]
+    for title, entry in test["comparators"].items():
+        assert entry["model_minus_comparator"][0] > 0, title
+    assert test["scenarios"]["complete"]["auroc"][0] > 0.9
+    assert test["scenarios"]["no_glucose"]["auroc"][0] > 0.8
+    assert min(entry["auroc"][0] for entry in test["scenarios"].values()) > 0.75
+
+
+def test_shuffled_labels_teach_nothing(report: Any) -> None:
+    assert report["permutation"]["mean"] == pytest.approx(0.5, abs=0.05)
