@@ -6,6 +6,7 @@ decimals, the plausible range makes a value absent, risk_model clips.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,10 +122,10 @@ def as_values(row: Values, recipe: Recipe) -> dict[str, float]:
 
 
 def column_values(people: pd.DataFrame, feature: FeatureSpec) -> Floats:
-    # The service's own rounding: numpy's puts some halves on the other side.
+    # The service's own rounding, of Python's floats: numpy's put some halves on the other side.
     to_resolution = rounding(feature.decimals)
-    raw = people[feature.name].to_numpy(np.float64)
-    rounded = np.array([value if np.isnan(value) else to_resolution(value) for value in raw])
+    raw = people[feature.name].to_numpy(np.float64).tolist()
+    rounded = np.array([value if math.isnan(value) else to_resolution(value) for value in raw])
     low, high = feature.plausible
     # Comparisons with NaN are false: absent stays absent.
     plausible: Floats = np.where((rounded >= low) & (rounded <= high), rounded, np.nan)
