@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
+from model_training.dataset import DatasetError
 from model_training.fitting import HOLES, OutOfFold
 from model_training.logistic import fit_logistic, log_loss, logistic
 from model_training.recipe import Recipe
@@ -26,6 +27,10 @@ Json = dict[str, Any]
 _MARGIN = 1e-4
 # Ten decimals are far below what the data can tell, and far above what a CPU may vary.
 _DIGITS = 10
+_NOT_RANKED = (
+    "Scores of people unseen do not rise with the outcome: too few people, or inputs that say "
+    "nothing of it."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +82,8 @@ def choose_calibration(
 
 
 def fit_calibration(rows: Rows, method: str) -> Json:
-    """calibration.json; risk_model reads it."""
+    """calibration.json; risk_model reads it. Raises DatasetError where these people do not allow
+    it."""
     return _FITS[method](rows)
 
 
@@ -88,11 +94,16 @@ def calibrated(exported: Json, margins: Floats) -> Floats:
 
 def _held_out_loss(rows: Rows, inside: Flags, method: str) -> float:
     held = rows.only(inside)
-    exported = fit_calibration(rows.only(~inside), method)
+    try:
+        exported = fit_calibration(rows.only(~inside), method)
+    except DatasetError:
+        return np.inf
     return log_loss(calibrated(exported, held.margins), held.events, held.weights)
 
 
 def _as_good(losses: Sequence[float], best: Sequence[float]) -> bool:
+    if not np.isfinite(losses).all():
+        return False
     worse = np.subtract(losses, best)
     if not worse.any():
         return True
@@ -105,7 +116,9 @@ def _identity(rows: Rows) -> Json:
 
 
 def _sigmoid(rows: Rows) -> Json:
-    slope, intercept = fit_logistic(rows.margins, rows.events, rows.weights)
+    slope, intercept = _fitted(rows.margins, rows)
+    if slope <= 0:
+        raise DatasetError(_NOT_RANKED)
     return {"method": "sigmoid", "slope": _rounded(slope), "intercept": _rounded(intercept)}
 
 
@@ -113,12 +126,23 @@ def _beta(rows: Rows) -> Json:
     """Where one of the two slopes would fall, it is zero and the other is fitted alone."""
     p = logistic(rows.margins)
     low, high = np.log(p), -np.log1p(-p)
-    a, b, c = fit_logistic(np.column_stack([low, high]), rows.events, rows.weights)
+    a, b, c = _fitted(np.column_stack([low, high]), rows)
     if b < 0:
-        (a, c), b = fit_logistic(low, rows.events, rows.weights), 0.0
+        (a, c), b = _fitted(low, rows), 0.0
     elif a < 0:
-        (b, c), a = fit_logistic(high, rows.events, rows.weights), 0.0
+        (b, c), a = _fitted(high, rows), 0.0
+    if a + b <= 0:
+        raise DatasetError(_NOT_RANKED)
     return {"method": "beta", "a": _rounded(a), "b": _rounded(b), "c": _rounded(c)}
+
+
+def _fitted(columns: Floats, rows: Rows) -> Floats:
+    try:
+        return fit_logistic(columns, rows.events, rows.weights)
+    except (ArithmeticError, np.linalg.LinAlgError) as fault:
+        raise DatasetError(
+            "Scores of people unseen part the outcomes completely: too few people to calibrate on."
+        ) from fault
 
 
 def _isotonic(rows: Rows) -> Json:

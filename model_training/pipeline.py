@@ -239,8 +239,9 @@ def _calibration_section(choice: CalibrationChoice) -> Json:
     return {
         "chosen": choice.method,
         "methods": [
-            {"id": method, "log_loss": round(float(np.mean(losses)), 6)}
+            {"id": method, "log_loss": round(mean, 6) if np.isfinite(mean) else None}
             for method, losses in choice.losses.items()
+            for mean in (float(np.mean(losses)),)
         ],
     }
 

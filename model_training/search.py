@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from model_training.calibration import Rows, calibrated, fit_calibration, rows_to_calibrate
-from model_training.dataset import Reporter
+from model_training.dataset import DatasetError, Reporter
 from model_training.fitting import OutOfFold, Settings, out_of_fold, settings_from
 from model_training.logistic import log_loss
 from model_training.recipe import Recipe
@@ -45,11 +45,16 @@ def search(development: Sample, recipe: Recipe, reporter: Reporter) -> Found:
         settings = _with(start, _suggested(trial, rule["space"]))
         unseen = out_of_fold(development, settings, recipe, stop_early=True)
         trial.set_user_attr("rounds", unseen.rounds)
-        loss = mean_loss(unseen, development, recipe)
+        try:
+            loss = mean_loss(unseen, development, recipe)
+        except DatasetError as fault:
+            raise optuna.TrialPruned(str(fault)) from fault
         reporter.detail(f"trial {trial.number + 1} of {rule['trials']}: log loss {loss:.5f}")
         return loss
 
     study.optimize(objective, n_trials=rule["trials"])
+    if all(trial.value is None for trial in study.trials):
+        raise DatasetError("No settings were found whose scores rise with the outcome.")
     best = study.best_trial
     chosen = _with(start, best.params).changed(rounds=best.user_attrs["rounds"])
     return Found(settings=chosen, section=_section(study, chosen))

@@ -49,5 +49,8 @@ def reporting(steps: int | None = None) -> Iterator[Reporter]:
         TextColumn("{task.description}", markup=False),
         TextColumn("{task.fields[detail]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Where nothing can be drawn over, rich would leave an empty line behind for each run of it.
+    drawn = console.is_interactive
+    with Progress(*columns, console=console, transient=True, disable=not drawn) as progress:
         yield _Line(progress, steps)

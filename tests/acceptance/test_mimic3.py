@@ -17,23 +17,13 @@ from model_training.dataset import DEVELOPMENT, TEST, Dataset, Silent
 from model_training.recipe import DIABETES_INPATIENT, load_recipe
 from model_training.sources.mimic3 import Direction, read_mimic3
 from tests.data import data_folder
-from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
+from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries
+from tests.fakes.mimic3 import mimic3_in_postgresql
 
 pytestmark = pytest.mark.xdist_group("mimic3")
 RECIPE = load_recipe(DIABETES_INPATIENT)
 DIRECTIONS: tuple[Direction, ...] = ("first", "before")
 WINDOW = pd.Timedelta(hours=72)
-# The standard schema (mimic-code, buildmimic/postgres), as far as it is read and a little further.
-SCHEMA = {
-    "admissions": "row_id INT, subject_id INT, hadm_id INT, admittime TIMESTAMP(0), "
-    "admission_type VARCHAR(50), ethnicity VARCHAR(200), diagnosis VARCHAR(255)",
-    "patients": "row_id INT, subject_id INT, gender VARCHAR(5), dob TIMESTAMP(0)",
-    "diagnoses_icd": "row_id INT, subject_id INT, hadm_id INT, icd9_code VARCHAR(10)",
-    "labevents": "subject_id INT, hadm_id INT, itemid INT, charttime TIMESTAMP(0), "
-    "value VARCHAR(200), valuenum DOUBLE PRECISION, valueuom VARCHAR(20)",
-    "chartevents": "subject_id INT, hadm_id INT, itemid INT, charttime TIMESTAMP(0), "
-    "valuenum DOUBLE PRECISION, valueuom VARCHAR(50), error INT",
-}
 
 
 @pytest.fixture(scope="module")
@@ -299,23 +289,10 @@ def test_the_notes_say_that_it_is_for_testing_and_what_was_left_out(
 
 
 @pytest.fixture(scope="module")
-def database(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
+def database(demo: Path) -> Iterator[str]:
     if postgresql_binaries() is None:
         pytest.skip(POSTGRESQL_MISSING)
-    import psycopg
-
-    with postgresql_cluster() as url, psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE SCHEMA mimiciii")
-        for name, columns in SCHEMA.items():
-            connection.execute(f"CREATE TABLE mimiciii.{name} ({columns})")
-            wanted = [column.split()[0] for column in columns.split(", ")]
-            table = tables[name.upper()][wanted]
-            for column in ("hadm_id", "error"):
-                if column in table:
-                    table = table.astype({column: "Int64"})
-            text = table.to_csv(index=False, header=False)
-            with connection.cursor().copy(f"COPY mimiciii.{name} FROM STDIN (FORMAT csv)") as rows:
-                rows.write(text)
+    with mimic3_in_postgresql(demo) as url:
         yield url
 
 
