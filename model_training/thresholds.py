@@ -44,7 +44,8 @@ def choose_cuts(probabilities: Floats, sample: Sample, recipe: Recipe) -> tuple[
     cuts = {name: find(people, _grid(rule), rule) for name, (_, find) in _RULES.items()}
     used = rule["used"]
     moderate = cuts[used["moderate"]]
-    chosen = Cuts(moderate=moderate, high=max(cuts[used["high"]], moderate + rule["step"]))
+    above = round(moderate + rule["step"], 6)
+    chosen = Cuts(moderate=moderate, high=max(cuts[used["high"]], above))
     return chosen, {
         "used": {level: _RULES[name][0](rule) for level, name in used.items()},
         "candidates": [
