@@ -163,6 +163,8 @@ def _run(
 ) -> None:
     console = Console()
     with refusals():
+        if force is not None and not force.strip():
+            raise DatasetError("Publishing against the gates needs a reason: --force REASON.")
         recipe = load_recipe(recipe_file)
         chosen = None if settings_of is None else _settings(settings_of)
         with reporting() as reporter:
@@ -189,11 +191,11 @@ def _run(
 
 def _settings(report: Path) -> Mapping[str, Any]:
     try:
-        found: Mapping[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        return dict(found["choices"]["search"])
+        found = json.loads(report.read_text(encoding="utf-8"))["choices"]["search"]
+        return {**found, "chosen": {**found["chosen"], "rounds": int(found["chosen"]["rounds"])}}
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise DatasetError(
-            f"{report} is no report.json of a training run with a search ({fault})."
+            f"{report} is no report.json of a training run with a search ({fault!r})."
         ) from fault
 
 

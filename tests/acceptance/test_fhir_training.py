@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fhir_mapping.units import rounding
 from model_training.dataset import DEVELOPMENT, TEST, Dataset, Part, Silent
 from model_training.export import model_files
 from model_training.pipeline import build
@@ -67,7 +66,7 @@ def test_every_input_comes_back_as_the_service_rounds_it(
     nhanes: Dataset, fhir: Dataset, recipe: Recipe, part: str
 ) -> None:
     ours, theirs = nhanes.parts[part].people, fhir.parts[part].people
-    expected = sample_from(_as_served(ours, recipe), recipe).values
+    expected = sample_from(ours, recipe).values
     np.testing.assert_array_equal(sample_from(theirs, recipe).values, expected)
 
 
@@ -81,7 +80,7 @@ def test_the_cohort_counts_are_the_same(nhanes: Dataset, fhir: Dataset, part: st
 
 
 def test_the_same_model_is_made_to_the_byte(nhanes: Dataset, fhir: Dataset, recipe: Recipe) -> None:
-    ours = _model(_as_served(nhanes.parts[DEVELOPMENT].people, recipe), recipe)
+    ours = _model(nhanes.parts[DEVELOPMENT].people, recipe)
     theirs = _model(fhir.parts[DEVELOPMENT].people, recipe)
     assert set(theirs) >= {"model.ubj", "calibration.json", "golden_scores.json"}
     assert [name for name in ours if theirs[name] != ours[name]] == []
@@ -110,15 +109,6 @@ def _told(group: object) -> object:
 
 def _counts(part: Part) -> list[tuple[int, int]]:
     return [(step.people, step.events) for step in part.flow]
-
-
-def _as_served(people: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Rounded as fhir_mapping rounds what the service is given."""
-    rounded = {
-        feature.name: people[feature.name].map(rounding(feature.decimals))
-        for feature in recipe.features
-    }
-    return people.assign(**rounded)
 
 
 def _model(people: pd.DataFrame, recipe: Recipe) -> dict[str, bytes]:
