@@ -6,7 +6,6 @@ In conventional and in SI units, and the served probability is the training pipe
 from __future__ import annotations
 
 import asyncio
-import json
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,17 +19,21 @@ import xgboost
 from cds_service.app import create_app
 from cds_service.settings import Settings
 from fhir_mapping import compile_mapping, load_catalog, map_features
-from model_training.cohort import select_cohort
-from model_training.features import Sample, as_values, sample_from
+from model_training.as_served import recipe_of
+from model_training.calibration import calibrated
+from model_training.dataset import TEST, Silent
 from model_training.fitting import Fitted
 from model_training.logistic import logistic
-from model_training.sources.nhanes import load_cycles, read_cycle
+from model_training.preprocessing import fit_preprocessor
 from model_training.recipe import Recipe, load_recipe
+from model_training.sample import Floats, Sample, Values, as_values, sample_from
+from model_training.sources.nhanes import read_nhanes
+from risk_model import load_model
 from tests.data import data_folder
 from tests.fhir import observation, patient, searchset
+from tests.shipped import SHIPPED, shipped_json
 
 ROOT = Path(__file__).parents[2]
-ARTIFACT = ROOT / "model_artifacts" / "diabetes-undiagnosed" / "1.0.0"
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CATALOG = load_catalog()
 ROWS = 150
@@ -49,21 +52,22 @@ SI = {
     "gamma_glutamyl_transferase": ("2324-2", "ukat/L", 3),
     "alanine_aminotransferase": ("1742-6", "ukat/L", 3),
     "aspartate_aminotransferase": ("1920-8", "ukat/L", 3),
+    "urine_albumin_creatinine_ratio": ("32294-1", "mg/mmol", 2),
 }
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return load_recipe()
+    """With the inputs of the model that is served."""
+    return recipe_of(load_model(SHIPPED).manifest, load_recipe())
 
 
 @pytest.fixture(scope="module")
 def sample(recipe: Recipe) -> Sample:
     """The test cycle as the training pipeline sees it."""
-    folder = data_folder("nhanes")
-    cycle = next(c for c in load_cycles() if c.years == "2015-2016")
-    people = select_cohort(read_cycle(folder, cycle), recipe.raw["cohort"]).people
-    return sample_from(people, recipe)
+    parts = {TEST: ("2015-2016",)}
+    dataset = read_nhanes(data_folder("nhanes"), recipe, Silent(), parts=parts)
+    return sample_from(dataset.parts[TEST].people, recipe)
 
 
 @pytest.fixture(scope="module")
@@ -73,18 +77,14 @@ def rows(sample: Sample) -> list[int]:
     return [*np.flatnonzero(sample.events)[:30].tolist(), *spread.tolist()]
 
 
-@pytest.fixture(scope="module")
-def pipeline(recipe: Recipe) -> Fitted:
-    """The training pipeline's own predictor; that the shipped booster is what training makes is
-    shown where the artifact is rebuilt."""
-    calibration = json.loads((ARTIFACT / "calibration.json").read_text())
-    booster = xgboost.Booster(model_file=ARTIFACT / "model.ubj")
-    return Fitted(
-        candidate=recipe.candidates[0],
-        booster=booster,
-        slope=calibration["slope"],
-        intercept=calibration["intercept"],
-    )
+def pipeline(rows: Values, recipe: Recipe) -> Floats:
+    """The training pipeline's own predictor, without risk_model; that the shipped booster is what
+    training makes is shown where the artifact is rebuilt."""
+    assert not (SHIPPED / "preprocessing.json").exists()
+    preprocessor = fit_preprocessor(rows, recipe, "native", recipe.raw["preprocessing"])
+    booster = xgboost.Booster(model_file=SHIPPED / "model.ubj")
+    margins = Fitted(preprocessor=preprocessor, booster=booster).margins(rows)
+    return logistic(calibrated(shipped_json("calibration.json"), margins))
 
 
 def as_fhir(values: dict[str, float], *, si: bool) -> list[dict[str, Any]]:
@@ -112,8 +112,7 @@ def as_fhir(values: dict[str, float], *, si: bool) -> list[dict[str, Any]]:
 def test_a_row_written_as_fhir_comes_back_as_the_row(
     sample: Sample, rows: list[int], recipe: Recipe, si: bool
 ) -> None:
-    manifest = json.loads((ARTIFACT / "manifest.json").read_text())
-    mapping = compile_mapping(CATALOG, manifest)
+    mapping = compile_mapping(CATALOG, shipped_json("manifest.json"))
     for row in rows:
         values = as_values(sample.values[row], recipe)
         vector = map_features(mapping, as_fhir(values, si=si), as_of=NOW, patient_id="p1")
@@ -122,14 +121,9 @@ def test_a_row_written_as_fhir_comes_back_as_the_row(
 
 @pytest.mark.parametrize("si", [False, True], ids=["conventional", "SI"])
 def test_the_served_probability_is_the_pipelines(
-    sample: Sample,
-    rows: list[int],
-    recipe: Recipe,
-    pipeline: Fitted,
-    tmp_path: Path,
-    si: bool,
+    sample: Sample, rows: list[int], recipe: Recipe, tmp_path: Path, si: bool
 ) -> None:
-    trained = logistic(pipeline.log_odds(sample.values[rows]))
+    trained = pipeline(sample.values[rows], recipe)
     records = [as_fhir(as_values(sample.values[row], recipe), si=si) for row in rows]
     served = asyncio.run(_served(records, tmp_path))
     scored = [n for n, probability in enumerate(served) if probability is not None]

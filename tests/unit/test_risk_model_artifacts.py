@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
+from model_training.artifact import folders
+from model_training.model_card.quote import ARTIFACTS
 from risk_model import ArtifactError, load_model, parse_manifest
 from tests.manifests import raw_manifest
-
-SHIPPED = Path(__file__).parents[2] / "model_artifacts" / "diabetes-undiagnosed" / "1.0.0"
+from tests.shipped import NAME, SHIPPED, VERSION
 
 
 @pytest.fixture
 def artifact(tmp_path: Path) -> Path:
-    folder = tmp_path / "1.0.0"
+    folder = tmp_path / VERSION
     shutil.copytree(SHIPPED, folder)
     return folder
 
@@ -45,7 +46,13 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 def test_the_shipped_artifact_loads() -> None:
     model = load_model(SHIPPED)
-    assert (model.manifest.name, model.manifest.version) == ("diabetes-undiagnosed", "1.0.0")
+    assert (model.manifest.name, model.manifest.version) == (NAME, VERSION)
+
+
+@pytest.mark.parametrize("folder", folders(ARTIFACTS), ids=lambda folder: folder.name)
+def test_every_published_version_loads(folder: Path) -> None:
+    """A version stays what it was, and the service can go back to it."""
+    assert load_model(folder).manifest.version == folder.name
 
 
 @pytest.mark.parametrize("name", ["model.ubj", "calibration.json", "MODEL_CARD.md"])
@@ -166,7 +173,8 @@ def test_a_score_off_by_more_than_a_millionth_is_noticed(artifact: Path) -> None
 
 
 def test_a_changed_calibration_is_noticed_by_the_golden_scores(artifact: Path) -> None:
-    rewrite(artifact, "calibration.json", b'{"method": "identity"}')
+    other = {"method": "sigmoid", "slope": 0.5, "intercept": 0}
+    rewrite(artifact, "calibration.json", json.dumps(other).encode())
     assert refusal(artifact).file == "golden_scores.json"
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,8 @@ from risk_model import (
 from risk_model.explanation import explain
 from risk_model.scoring import sigmoid
 from tests.manifests import raw_manifest
+from tests.shipped import SHIPPED, shipped_json
 
-ARTIFACT = Path(__file__).parents[2] / "model_artifacts" / "diabetes-undiagnosed" / "1.0.0"
 KINDS: dict[str, dict[str, Any]] = {
     "identity": {"method": "identity"},
     "sigmoid": {"method": "sigmoid", "slope": 0.8, "intercept": -0.4},
@@ -46,7 +44,7 @@ MARGINS = np.linspace(-12, 12, 2001)
 
 @pytest.fixture(scope="module")
 def shipped() -> Model:
-    return load_model(ARTIFACT)
+    return load_model(SHIPPED)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +129,7 @@ def test_baseline_and_contributions_sum_to_the_log_odds(
     shipped: Model, raw: dict[str, Any]
 ) -> None:
     model = replace(shipped, calibration=parse_calibration(raw))
-    for case in json.loads((ARTIFACT / "golden_scores.json").read_text())["cases"]:
+    for case in shipped_json("golden_scores.json")["cases"]:
         got = score(model, case["values"])
         assert isinstance(got, RiskEstimate)
         total = got.baseline + sum(entry.log_odds for entry in got.contributions)
@@ -144,7 +142,7 @@ def test_the_baseline_is_the_calibrated_expectation_for_everybody(
 ) -> None:
     model = replace(shipped, calibration=parse_calibration(raw))
     baselines = []
-    for case in json.loads((ARTIFACT / "golden_scores.json").read_text())["cases"]:
+    for case in shipped_json("golden_scores.json")["cases"]:
         got = score(model, case["values"])
         assert isinstance(got, RiskEstimate)
         baselines.append(got.baseline)
