@@ -220,8 +220,8 @@ def made_up_people(
         period=[periods[n % len(periods)] for n in range(count)],
         event=events,
         weight=rng.uniform(0.5, 2.0, count),
-        stratum=np.arange(count) % 3,
-        sampling_unit=np.arange(count) // 3 % 2,
+        stratum=np.arange(count) % 15,
+        sampling_unit=np.arange(count) // 15 % 2,
         ethnicity=np.where(rng.random(count) < 0.5, "Circle", "Square"),
     )
 
