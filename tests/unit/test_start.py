@@ -14,6 +14,7 @@ from cds_service.app import START_FAULTS, StartRefused, create_app, utc_now
 from cds_service.hooks import HooksFileError, read_hooks_file
 from cds_service.settings import Settings
 from tests.conftest import ROOT
+from tests.shipped import VERSION
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -62,14 +63,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda d: _first(d)["serving"].update(requiredPrefetch=["labs"]),
         "labs",
     ),
-    "unknown model": (lambda d: _first(d)["serving"].update(model="gout"), "gout/1.0.0"),
+    "unknown model": (lambda d: _first(d)["serving"].update(model="gout"), f"gout/{VERSION}"),
     "unknown version": (lambda d: _first(d)["serving"].update(modelVersion="9.9.9"), "9.9.9"),
     "two versions": (
         lambda d: d["services"].append(
             {
                 **_first(d),
                 "id": "second",
-                "serving": {**_first(d)["serving"], "modelVersion": "2.0.0"},
+                "serving": {**_first(d)["serving"], "modelVersion": "9.9.9"},
             }
         ),
         "two versions",
