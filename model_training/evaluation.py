@@ -290,12 +290,14 @@ def _calibration(scored: Scored, replicates: int) -> Json:
 
 def _smooth_curve(scored: Scored, replicates: int) -> list[list[float | None]]:
     """[given, observed, low, high] from the 1st to the 99th percentile of the given risks."""
-    log_odds = np.log(scored.probabilities / (1 - scored.probabilities))
-    low, high = (float(end) for end in np.quantile(log_odds, [0.01, 0.99]))
+    given = measures.log_odds(scored.probabilities)
+    low, high = (float(end) for end in np.quantile(given, [0.01, 0.99]))
     at = logistic(np.linspace(low, high, _CURVE_POINTS))
 
     def curve(weights: Floats) -> Floats:
         drawn = weights > 0
+        if not 0 < scored.events[drawn].sum() < drawn.sum():
+            return np.full(len(at), np.nan)
         try:
             return measures.smooth_observed(
                 scored.probabilities[drawn], scored.events[drawn], weights[drawn], at

@@ -15,6 +15,9 @@ import numpy as np
 from model_training.logistic import fit_logistic, logistic
 from model_training.sample import Floats, Ints, Sample
 
+# Stored predictions have nine digits: nothing nearer to certainty is told from it.
+_CERTAIN = 1e-9
+
 Measure = Callable[[Floats, Ints, Floats], Floats]
 
 
@@ -112,12 +115,18 @@ def integrated_calibration_index(scores: Floats, events: Ints, weights: Floats) 
 def smooth_observed(scores: Floats, events: Ints, weights: Floats, at: Floats) -> Floats:
     """The observed risk at given risks: logistic regression on a restricted cubic spline of the
     log-odds, knots at the 5th, 35th, 65th and 95th percentile (Harrell, RMS, section 2.4.6)."""
-    log_odds = np.log(scores / (1 - scores))
-    knots = np.unique(np.quantile(log_odds, [0.05, 0.35, 0.65, 0.95]))
-    design = _spline(log_odds, knots)
+    given = log_odds(scores)
+    knots = np.unique(np.quantile(given, [0.05, 0.35, 0.65, 0.95]))
+    design = _spline(given, knots)
     coefficients = fit_logistic(design, events.astype(np.float64), weights, ridge=1e-6)
-    wanted = _spline(np.log(at / (1 - at)), knots)
+    wanted = _spline(log_odds(at), knots)
     return logistic(wanted @ coefficients[:-1] + coefficients[-1])
+
+
+def log_odds(scores: Floats) -> Floats:
+    """Of probabilities; certainty, which has none, counts as the nearest that can be stored."""
+    inside = np.clip(scores, _CERTAIN, 1 - _CERTAIN)
+    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def observed_to_expected(scores: Floats, events: Ints, weights: Floats) -> Floats:
@@ -167,8 +176,10 @@ def replicate_weights(sample: Sample, *, replicates: int, seed: int) -> Floats:
     for stratum in np.unique(sample.strata):
         inside = sample.strata == stratum
         units = np.unique(sample.units[inside])
+        if len(units) == 1:
+            continue  # nothing to draw from: the unit is in every replicate
         drawn = rng.multinomial(len(units) - 1, [1 / len(units)] * len(units), size=replicates)
-        factors = drawn * (len(units) / max(len(units) - 1, 1))
+        factors = drawn * (len(units) / (len(units) - 1))
         position = np.searchsorted(units, sample.units[inside])
         multipliers[1:, inside] = factors[:, position]
     return multipliers
@@ -210,14 +221,12 @@ def _one(measure: _One, scores: Floats, events: Ints, weights: Floats) -> float:
 
 
 def _slope(scores: Floats, events: Ints, weights: Floats) -> float:
-    log_odds = np.log(scores / (1 - scores))
-    return float(fit_logistic(log_odds, events.astype(np.float64), weights)[0])
+    return float(fit_logistic(log_odds(scores), events.astype(np.float64), weights)[0])
 
 
 def _intercept(scores: Floats, events: Ints, weights: Floats) -> float:
-    log_odds = np.log(scores / (1 - scores))
-    nothing = np.empty((len(events), 0))
-    return float(fit_logistic(nothing, events.astype(np.float64), weights, offset=log_odds)[0])
+    given, nothing = log_odds(scores), np.empty((len(events), 0))
+    return float(fit_logistic(nothing, events.astype(np.float64), weights, offset=given)[0])
 
 
 def _ici(scores: Floats, events: Ints, weights: Floats) -> float:
@@ -225,15 +234,15 @@ def _ici(scores: Floats, events: Ints, weights: Floats) -> float:
     return float(np.average(np.abs(observed - scores), weights=weights))
 
 
-def _spline(log_odds: Floats, knots: Floats) -> Floats:
+def _spline(given: Floats, knots: Floats) -> Floats:
     """Restricted cubic spline basis: linear beyond the outer knots."""
     if len(knots) < 3:
-        return log_odds[:, None]
+        return given[:, None]
     last, before = knots[-1], knots[-2]
     scale = (last - knots[0]) ** 2
 
     def cube(at: float) -> Floats:
-        return np.asarray(np.maximum(log_odds - at, 0) ** 3)
+        return np.asarray(np.maximum(given - at, 0) ** 3)
 
     bends = [
         (
@@ -244,7 +253,7 @@ def _spline(log_odds: Floats, knots: Floats) -> Floats:
         / scale
         for knot in knots[:-2]
     ]
-    return np.column_stack([log_odds, *bends])
+    return np.column_stack([given, *bends])
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -14,7 +14,7 @@ from joblib import parallel_config
 
 from model_training.logistic import logistic
 from model_training.recipe import Recipe, parse_recipe
-from model_training.sample import Floats, Sample, sample_from
+from model_training.sample import Floats, Ints, Sample, sample_from
 
 PERIODS = ("2001-2002", "2003-2004", "2005-2006", "2007-2008")
 
@@ -251,5 +251,6 @@ def in_this_process() -> AbstractContextManager[Any]:
     return context
 
 
-def _drawn(log_odds: Floats, rng: np.random.Generator) -> Any:
-    return (rng.random(len(log_odds)) < logistic(log_odds)).astype(np.int64)
+def _drawn(log_odds: Floats, rng: np.random.Generator) -> Ints:
+    happened: Ints = (rng.random(len(log_odds)) < logistic(log_odds)).astype(np.int64)
+    return happened

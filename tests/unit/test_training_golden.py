@@ -106,5 +106,5 @@ def test_an_input_that_nobody_has_stands_at_the_end_of_its_range() -> None:
     recipe, sample, _ = made()
     values = sample.values.copy()
     values[:, recipe.columns.index("creatinine")] = np.nan
-    cases = golden_cases(predict, replace(sample, values=values), recipe)
+    cases: list[Any] = golden_cases(predict, replace(sample, values=values), recipe)
     assert cases[0]["values"]["creatinine"] == 0.1

@@ -29,6 +29,7 @@ from model_training.measures import (
     flagged_share,
     integrated_calibration_index,
     interval,
+    log_odds,
     net_benefit,
     observed_to_expected,
     positive_predictive_value,
@@ -193,6 +194,15 @@ def test_what_is_wrong_with_a_score_is_found_again(slope: float, shift: float) -
     assert ici == pytest.approx(distance, abs=0.01)
 
 
+def test_certainty_counts_as_the_nearest_probability_that_can_be_stored() -> None:
+    scores = np.array([0.0, 1e-12, 0.5, 1.0])
+    assert log_odds(scores) == pytest.approx([-20.723, -20.723, 0, 20.723], abs=1e-3)
+    risks = np.where(np.arange(200) % 2 == 0, 0.0, 1.0)
+    events = (np.arange(200) % 10 < 3).astype(np.int64)
+    for measure in (calibration_slope, integrated_calibration_index):
+        assert np.isfinite(measure(risks, events, np.ones((1, 200))))[0], measure.__name__
+
+
 def test_the_intercept_in_the_large_equals_expected_and_observed() -> None:
     scores = logistic(0.5 * TRUE_LOG_ODDS + 1)
     intercept = calibration_intercept(scores, HAPPENED, ONCE)[0]
@@ -240,6 +250,13 @@ def test_replicates_resample_sampling_units_within_their_stratum() -> None:
     assert (multipliers[:, 0] == multipliers[:, 1]).all()  # one unit, one fate
     assert (multipliers[1:, 0] + multipliers[1:, 2] == 2).all()  # one of two is drawn
     assert multipliers[1:].mean() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_sampling_unit_alone_in_its_stratum_is_in_every_replicate() -> None:
+    people = sample([0] * 5, strata=[1, 1, 2, 2, 2], units=[4, 4, 1, 1, 2])
+    multipliers = replicate_weights(people, replicates=50, seed=1)
+    assert (multipliers[:, :2] == 1).all()
+    assert set(np.unique(multipliers[1:, 2:])) == {0.0, 2.0}
 
 
 def test_replicates_depend_on_the_seed_only() -> None:
