@@ -100,13 +100,14 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
     for definition in definitions.values():
         check_prefetch(definition, models[definition.model])
         check_wording(definition, models[definition.model])
+    clients = Clients.from_file(settings.clients_file, settings.profile)
     return Parts(
         settings=settings,
         services=definitions,
         models=models,
-        clients=Clients.from_file(settings.clients_file, settings.profile),
+        clients=clients,
         store=open_store(settings),
-        fhir=FhirClient(),
+        fhir=FhirClient(reach=clients.reach),
         clock=clock,
         metrics=new_metrics(),
     )

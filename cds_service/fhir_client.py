@@ -21,23 +21,31 @@ from urllib.parse import urljoin
 
 import httpx
 import orjson
-import structlog
+from anyio import to_thread
 
-from cds_service.clients.outbound import AnswerTooLarge, open_http, read_bounded
+from cds_service.body import INLINE_BYTES, parse_object
+from cds_service.clients.addresses import Reach
+from cds_service.clients.outbound import (
+    PUBLIC_ONLY,
+    AddressRefused,
+    AnswerTooLarge,
+    open_http,
+    read_bounded,
+)
 from cds_service.clients.urls import allowed_in, parse_base
+from cds_service.errors import BadRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cds_service.clients.file import Client
 
-log = structlog.get_logger(__name__)
-
 DEFAULT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 LARGEST_SEARCH_BYTES = 32 * 1024 * 1024
 LARGEST_FAULT_BYTES = 64 * 1024
 MOST_PAGES = 20
+DEEPEST_ANSWER = 64
 
 # 409, 412, 423: another request was in the way of this one (FHIR R4, http.html#ops).
 # 408, 425, 429: RFC 9110 and 6585 ask to try again.
@@ -118,14 +126,22 @@ def base_allowed(url: str, client: Client | None, profile: str) -> str | None:
     return base.text if listed or (demo and base.loopback) else None
 
 
+def leads_on(base: str, bundle: Mapping[str, Any]) -> bool:
+    """True when `bundle` has a `next` link that may be followed: one that stays below `base`."""
+    link = _next_link(bundle)
+    return link is not None and _within(base, _joined(f"{base}/", link)) is not None
+
+
 class FhirClient:
     """Calls FHIR servers. A `base` given to it must have come out of `base_allowed`.
 
     A `deadline` is a time of the running loop's clock (`loop.time()`); None: ten seconds.
     """
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._http = open_http(transport)
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport | None = None, *, reach: Reach = PUBLIC_ONLY
+    ) -> None:
+        self._http = open_http(transport, reach=reach)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -194,7 +210,7 @@ class FhirClient:
         entries, seen, lacking = list(_entries(first)), {url}, None
         page, link = first, _next_link(first)
         while link is not None and lacking is None:
-            url = _within(base, urljoin(url, link)) or ""
+            url = _within(base, _joined(url, link)) or ""
             if not url:
                 lacking = "the next page is on another server"
             elif url in seen or len(seen) >= MOST_PAGES or size > LARGEST_SEARCH_BYTES:
@@ -226,7 +242,7 @@ class FhirClient:
             if answer.status_code != httpx.codes.OK:
                 raise await _fault(answer)
             body = await read_bounded(answer, LARGEST_ANSWER_BYTES)
-        return _resource(answer, body), len(body)
+        return await _resource(answer, body), len(body)
 
     @asynccontextmanager
     async def _sent(
@@ -246,10 +262,21 @@ class FhirClient:
             raise FetchUnavailable("the deadline has passed") from fault
         except AnswerTooLarge as fault:
             raise FetchRefused("the answer is too large") from fault
+        except AddressRefused as fault:
+            # Tried again later: a name's addresses, and the clients file, can be mended.
+            raise FetchUnavailable("the server's address is not allowed") from fault
         except httpx.HTTPError as fault:
             raise FetchUnavailable(f"no answer ({type(fault).__name__})") from fault
         except httpx.InvalidURL as fault:
             raise FetchRefused("the address is not valid") from fault
+
+
+def _joined(url: str, link: str) -> str:
+    """`link` as it is meant on the page at `url`; empty for what is no address at all."""
+    try:
+        return urljoin(url, link)
+    except ValueError:
+        return ""
 
 
 def _within(base: str, url: str) -> str | None:
@@ -288,7 +315,7 @@ async def _fault(answer: httpx.Response) -> FetchError:
 async def _outcome(answer: httpx.Response) -> dict[str, Any] | None:
     with suppress(AnswerTooLarge, FetchError, httpx.HTTPError):
         body = await read_bounded(answer, LARGEST_FAULT_BYTES)
-        resource = _resource(answer, body)
+        resource = await _resource(answer, body)
         return resource if resource.get("resourceType") == "OperationOutcome" else None
     return None
 
@@ -304,14 +331,19 @@ def _retry_after(answer: httpx.Response) -> float | None:
     return None
 
 
-def _resource(answer: httpx.Response, body: bytes) -> dict[str, Any]:
+async def _resource(answer: httpx.Response, body: bytes) -> dict[str, Any]:
     if "json" not in answer.headers.get("Content-Type", "json").lower():
         raise FetchRefused("the answer is not JSON", status=answer.status_code)
+    # The bounds of a request's body hold here too: a server can be as hostile as a caller, and
+    # parsing megabytes would hold up everyone else's answers.
     try:
-        resource = orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
+        if len(body) <= INLINE_BYTES:
+            resource = parse_object(body, DEEPEST_ANSWER)
+        else:
+            resource = await to_thread.run_sync(parse_object, body, DEEPEST_ANSWER)
+    except BadRequest as fault:
         raise FetchRefused("the answer is not JSON", status=answer.status_code) from fault
-    if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
+    if not isinstance(resource.get("resourceType"), str):
         raise FetchRefused("the answer is not a resource", status=answer.status_code)
     return resource
 

@@ -21,10 +21,12 @@ _PATIENT_ID = "{{context.patientId}}"
 @dataclass(frozen=True, slots=True)
 class Satisfied:
     """The resources that answer the template. `incomplete`: the server said that some are left
-    out, or gave only the first page."""
+    out, or gave only the first page. `told`: an OperationOutcome beside them says that the rest
+    could not be had, and asking again would fail again."""
 
     resources: tuple[dict[str, Any], ...]
     incomplete: bool = False
+    told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> Ke
     if any(r.get("resourceType") != "OperationOutcome" for r in held) and not resources:
         return Missing("was sent with other resources than its template asks for")
     lacks = bool(faults) or len(held) < len(entries) or _has_more(bundle, len(resources))
-    return Satisfied(resources, incomplete=incomplete or lacks)
+    return Satisfied(resources, incomplete=incomplete or lacks, told=bool(faults))
 
 
 def _is_fault(outcome: Mapping[str, Any]) -> bool:
@@ -168,6 +170,14 @@ def unread(states: Mapping[str, KeyState]) -> tuple[str, ...]:
         for key, state in states.items()
         if isinstance(state, Missing | Failed) or is_partial(state)
     )
+
+
+def may_be_read(state: KeyState) -> bool:
+    """True for what was not sent, and for what was sent in part with no word that there is no
+    more to be had. Null and a failed query are answers: they are never asked for again."""
+    if isinstance(state, Satisfied):
+        return state.incomplete and not state.told
+    return isinstance(state, Missing)
 
 
 def is_partial(state: KeyState) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import structlog
 
+from cds_service.clients.addresses import reach_of
 from cds_service.clients.file import Client, read_clients
 from cds_service.clients.jwks import FetchedKeys, KeySource, PinnedKeys
 from cds_service.clients.jwt import (
@@ -39,7 +40,8 @@ class Caller:
 
 
 class Clients:
-    """The clients of the clients file, and the check of their calls."""
+    """The clients of the clients file, and the check of their calls. `reach`: where their servers
+    may be."""
 
     def __init__(
         self,
@@ -51,7 +53,8 @@ class Clients:
     ) -> None:
         self._clients = clients
         self._demo = demo
-        self._http = http or open_http()
+        self.reach = reach_of(clients, demo=demo)
+        self._http = http or open_http(reach=self.reach)
         self._seen: SeenTokens = seen or TokensSeenHere()
         self._by_issuer = {client.issuer: client for client in clients if client.issuer}
         self._keys: Mapping[str, KeySource] = {
@@ -72,7 +75,7 @@ class Clients:
         """
         demo = profile == "demo"
         clients = () if path is None else read_clients(path, demo=demo)
-        return cls(clients, demo=demo, http=open_http(transport))
+        return cls(clients, demo=demo, http=open_http(transport) if transport else None)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
+from cds_service.clients.addresses import Network, read_network
 from cds_service.clients.keys import Key, KeyFault, read_jwks, read_private_key
 from cds_service.clients.urls import allowed_in, parse_base
 
+T = TypeVar("T")
 FhirVersion = Literal["STU3", "R4", "R5"]
 WriteBack = Literal["backend", "inline", "system-action", "off"]
 
@@ -45,6 +47,9 @@ class Client:
 
     `fhir_servers` are in normal form. `keys` are those of `jwks_file`; with them no key is ever
     fetched, and `jwks_url` is no more than the one `jku` that a token may name.
+
+    `private_networks` are those in which this client's servers may be; without any, only public
+    addresses are connected to. `oauth_client_id` is what `fhirAuthorization.subject` must be.
     """
 
     name: str
@@ -56,6 +61,8 @@ class Client:
     tenants: tuple[str, ...] = ()
     fhir_version: FhirVersion = "R4"
     fhir_servers: tuple[str, ...] = ()
+    private_networks: tuple[Network, ...] = ()
+    oauth_client_id: str | None = None
     write_back: WriteBack = "off"
     backend: Backend | None = None
 
@@ -107,6 +114,8 @@ def _client(table: Any, place: str, directory: Path, *, demo: bool) -> Client:
             "tenants": partial(_list, of=_words),
             "fhir_version": partial(_one_of, known=get_args(FhirVersion)),
             "fhir_servers": partial(_list, of=partial(_base, demo=demo)),
+            "private_networks": partial(_list, of=_network),
+            "oauth_client_id": _words,
             "write_back": partial(_one_of, known=get_args(WriteBack)),
             "backend": lambda value: _backend(value, f"{place}.backend", directory, demo=demo),
         },
@@ -181,7 +190,7 @@ def _words(value: Any) -> str:
     return value
 
 
-def _list(value: Any, *, of: Callable[[Any], str]) -> tuple[str, ...]:
+def _list(value: Any, *, of: Callable[[Any], T]) -> tuple[T, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list")
     return tuple(of(item) for item in value)
@@ -191,6 +200,10 @@ def _one_of(value: Any, *, known: tuple[str, ...]) -> str:
     if value not in known:
         raise ValueError(f"must be one of {', '.join(known)}")
     return str(value)
+
+
+def _network(value: Any) -> Network:
+    return read_network(_words(value))
 
 
 def _algorithm(value: Any) -> str:

@@ -21,6 +21,7 @@ class Base:
     """`text` is the normal form: no trailing slash, no default port."""
 
     text: str
+    host: str
     secure: bool
     loopback: bool
 
@@ -48,14 +49,25 @@ def parse_base(url: str) -> Base | None:
     shown = "" if port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{port}"
     return Base(
         text=f"{parts.scheme}://{host}{shown}{path}",
+        host=host,
         secure=parts.scheme == "https",
-        loopback=_is_loopback(host),
+        loopback=is_loopback(host),
     )
 
 
 def allowed_in(base: Base, *, demo: bool) -> bool:
     """True for https; in the demo profile for http on this very machine too."""
     return base.secure or (demo and base.loopback)
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost` and for the addresses that are this machine by definition."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _host(host: str) -> str | None:
@@ -90,12 +102,3 @@ def _segment(segment: str) -> str | None:
         return character if _UNRESERVED.fullmatch(character) else escape[0].upper()
 
     return _ESCAPE.sub(normal, segment)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -8,26 +8,36 @@ http://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html
 from __future__ import annotations
 
 import re
+from enum import Enum
 
 _SCOPE = re.compile(
     r"(?:patient|user|system)/(?P<type>[A-Za-z]+|\*)\.(?P<may>read|write|\*|c?r?u?d?s?)(?P<query>\?.+)?"
 )
 
 
-def may_read(scope: str, resource_type: str, *, search: bool = False) -> bool:
-    """True when one of the scopes allows reading (or searching) some resources of this type.
+class Reading(Enum):
+    """How much of a type a token lets be read. SOME: every scope that allows it has a query, and
+    the server leaves out of its answer what the queries do."""
 
-    A v2 scope with a query counts: the server leaves out of its answer what the query does.
-    """
+    NONE = "none"
+    SOME = "some"
+    ALL = "all"
+
+
+def may_read(scope: str, resource_type: str, *, search: bool = False) -> Reading:
+    """What the scopes together allow of reading (or searching) resources of this type."""
     needed = "s" if search else "r"
-    return any(_reads(token, resource_type, needed) for token in scope.split())
+    found = {_reads(token, resource_type, needed) for token in scope.split()}
+    return next((most for most in (Reading.ALL, Reading.SOME) if most in found), Reading.NONE)
 
 
-def _reads(token: str, resource_type: str, needed: str) -> bool:
+def _reads(token: str, resource_type: str, needed: str) -> Reading:
     scope = _SCOPE.fullmatch(token)
     if scope is None or scope["type"] not in (resource_type, "*"):
-        return False
-    return scope["may"] in ("read", "*") or (scope["may"] != "write" and needed in scope["may"])
+        return Reading.NONE
+    if scope["may"] in ("read", "*") or (scope["may"] != "write" and needed in scope["may"]):
+        return Reading.SOME if scope["query"] else Reading.ALL
+    return Reading.NONE
 
 
 def may_create(scope: str, resource_type: str) -> bool:

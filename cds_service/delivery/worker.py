@@ -150,7 +150,7 @@ class Worker:
 
 async def run(parts: Parts, stop: asyncio.Event) -> None:
     """Deliver until `stop` is set; what is in flight then is finished first."""
-    async with open_http() as http:
+    async with open_http(reach=parts.clients.reach) as http:
         worker = Worker(parts=parts, tokens=BackendTokens(http, parts.clock))
         while not stop.is_set():
             try:

@@ -14,6 +14,7 @@ from cds_service.log import note
 from cds_service.parts import Parts
 from cds_service.routes.answers import json_bytes
 from cds_service.routes.callers import caller_of, client_of_call
+from cds_service.routes.departure import unless_client_leaves
 
 
 def router(parts: Parts) -> APIRouter:
@@ -27,7 +28,9 @@ def router(parts: Parts) -> APIRouter:
         hook_request = parse_hook_request(await read_object(parts, request), definition)
         note(request, service=definition.id, hook_instance=hook_request.hook_instance)
         caller = client_of_call(parts, caller, hook_request.fhir_server)
-        answer = await assess(parts, hook_request, definition, caller)
+        answer = await unless_client_leaves(
+            request, assess(parts, hook_request, definition, caller)
+        )
         note(request, outcome=answer.outcome)
         return json_bytes(hook_response(answer.cards, answer.system_actions))
 

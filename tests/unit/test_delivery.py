@@ -16,6 +16,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from cds_service.clients import Backend, Client, Clients
+from cds_service.clients.addresses import Reach
 from cds_service.clients.outbound import open_http
 from cds_service.delivery import InlineResult, inline, run, worker, write_back
 from cds_service.delivery.retry import RetryPolicy
@@ -32,6 +33,7 @@ from tests.fakes.ehr import FakeEhr, Fault
 from tests.fakes.records import NOON, a_message, an_assessment, an_audit_entry, an_id
 from tests.fakes.tokens import a_key
 
+LOOPBACK = Reach(demo=True)
 CREATES = "user/RiskAssessment.c user/Patient.rs"
 
 
@@ -61,7 +63,7 @@ class House:
             models={},
             store=self.store,
             clients=Clients((self.client,), demo=True),
-            fhir=FhirClient(),
+            fhir=FhirClient(reach=LOOPBACK),
             clock=self.clock,
             metrics=new_metrics(),
         )
@@ -87,7 +89,7 @@ class House:
     def with_worker(self, work: Callable[[Worker], Coroutine[Any, Any, Any]]) -> Any:
         async def whole() -> Any:
             parts = self.parts
-            async with open_http() as http:
+            async with open_http(reach=LOOPBACK) as http:
                 tokens = BackendTokens(http, self.clock)
                 try:
                     return await work(Worker(parts=parts, tokens=tokens, policy=self.policy))
@@ -334,7 +336,7 @@ def test_a_token_is_kept_for_many_messages_and_renewed_before_its_end(house: Hou
 
     async def work() -> list[str | None]:
         nonlocal seconds
-        async with open_http() as http:
+        async with open_http(reach=LOOPBACK) as http:
             tokens = BackendTokens(http, house.clock, monotonic=lambda: seconds)
             first = await asyncio.gather(*(tokens.token(backend) for _ in range(9)))
             seconds = 269.0
@@ -382,7 +384,7 @@ def test_a_token_without_a_lifetime_serves_once(house: House, lifetime: Any) -> 
     house.ehr.token_lifetime = lifetime
 
     async def work() -> list[str | None]:
-        async with open_http() as http:
+        async with open_http(reach=LOOPBACK) as http:
             tokens = BackendTokens(http, house.clock)
             return [await tokens.token(backend), await tokens.token(backend)]
 

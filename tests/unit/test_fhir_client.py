@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from cds_service.clients import Client
+from cds_service.clients.addresses import Reach
 from cds_service.fhir_client import (
     Created,
     FetchError,
@@ -40,7 +41,7 @@ def ehr() -> Iterator[FakeEhr]:
 
 @asynccontextmanager
 async def a_client(transport: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[FhirClient]:
-    client = FhirClient(transport)
+    client = FhirClient(transport, reach=Reach(demo=True))
     try:
         yield client
     finally:

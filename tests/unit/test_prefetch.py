@@ -56,7 +56,11 @@ RESULT = observation("2345-7", 99, "mg/dL")
         (SEARCH, searchset(RESULT, HINT), Satisfied((RESULT,))),
         (SEARCH, searchset(HINT), Satisfied(())),
         (SEARCH, searchset(OUTCOME), Failed()),
-        (SEARCH, searchset(RESULT, OUTCOME), Satisfied((RESULT,), incomplete=True)),
+        (
+            SEARCH,
+            searchset(RESULT, OUTCOME),
+            Satisfied((RESULT,), incomplete=True, told=True),
+        ),
         (SEARCH, searchset(RESULT, patient()), Satisfied((RESULT,))),
         (SEARCH, RESULT, Missing),
         (SEARCH, None, Null()),

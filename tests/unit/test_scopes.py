@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cds_service.complete import complete
-from cds_service.delivery.scopes import may_read
+from cds_service.delivery.scopes import Reading, may_read
 from cds_service.fhir_client import FetchRefused
 from cds_service.prefetch import Failed, KeyState, Missing, Satisfied
 from tests.fhir import observation
@@ -41,8 +41,23 @@ from tests.fhir import observation
     ],
 )
 def test_scopes_of_both_smart_versions_are_read(scope: str, read: bool, search: bool) -> None:
-    assert may_read(scope, "Observation") is read
-    assert may_read(scope, "Observation", search=True) is search
+    assert (may_read(scope, "Observation") is not Reading.NONE) is read
+    assert (may_read(scope, "Observation", search=True) is not Reading.NONE) is search
+
+
+@pytest.mark.parametrize(
+    ("scope", "extent"),
+    [
+        ("patient/Observation.rs?category=laboratory", Reading.SOME),
+        ("patient/Observation.rs?category=a patient/Observation.rs?category=b", Reading.SOME),
+        ("patient/Observation.rs?category=laboratory user/*.read", Reading.ALL),
+        ("user/*.cruds patient/Observation.rs?category=laboratory", Reading.ALL),
+        ("patient/Condition.rs patient/Observation.cu?x=y", Reading.NONE),
+        ("patient/Observation.rs?", Reading.NONE),
+    ],
+)
+def test_a_scope_with_a_query_allows_a_part(scope: str, extent: Reading) -> None:
+    assert may_read(scope, "Observation", search=True) is extent
 
 
 TEMPLATES = {
@@ -69,7 +84,9 @@ def completed(scope: str, states: dict[str, KeyState]) -> tuple[dict[str, KeySta
     authorization = SimpleNamespace(usable=True, access_token="secret", scope=scope)
     call = SimpleNamespace(
         request=SimpleNamespace(
-            fhir_server="http://127.0.0.1:8080/fhir", fhir_authorization=authorization
+            fhir_server="http://127.0.0.1:8080/fhir",
+            fhir_authorization=authorization,
+            prefetch=None,
         ),
         parts=SimpleNamespace(
             settings=SimpleNamespace(profile="demo", deadline_ms=1000), fhir=server
