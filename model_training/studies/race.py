@@ -26,9 +26,9 @@ _SECTIONS = {"fasting_glucose": "fasting", "both": "both"}
 def study_race(development: Sample, recipe: Recipe) -> Json:
     """The report's race: the same fit with and without, on development people, unseen.
 
-    Both are calibrated alike, on all people together. "fasting" and "both" are the same without
-    race for the outcomes that contain a raised fasting glucose, to see whether a group's risk is
-    misjudged for the disease or for the assay.
+    Both are calibrated alike, on all people together. "fasting" and "both" are the same for the
+    outcomes that contain a raised fasting glucose, to see whether a group's risk is misjudged for
+    the disease or for the assay.
     """
     without, with_ = _probabilities(development, recipe, (False, True))
     weights = bootstrap(development, recipe.raw["studies"])
@@ -63,13 +63,16 @@ def study_race(development: Sample, recipe: Recipe) -> Json:
 
 
 def _by_group(people: Sample, recipe: Recipe) -> Json:
-    (probabilities,) = _probabilities(people, recipe, (False,))
+    without, with_ = _probabilities(people, recipe, (False, True))
     weights = bootstrap(people, recipe.raw["studies"])
     return {
         title: {
             "people": int(inside.sum()),
             "events": int(people.events[inside].sum()),
-            "observed_to_expected": _observed_to_expected(people, probabilities, weights, inside),
+            "observed_to_expected": {
+                "without": _observed_to_expected(people, without, weights, inside),
+                "with": _observed_to_expected(people, with_, weights, inside),
+            },
         }
         for title, inside in groups_of(people, recipe).items()
     }

@@ -15,6 +15,7 @@ from model_training.dataset import Silent
 from model_training.fitting import folds_of, out_of_fold, settings_from
 from model_training.logistic import logistic
 from model_training.recipe import Recipe
+from model_training.report_page.robustness import race_pictures
 from model_training.sample import Sample, sample_from
 from model_training.search import mean_loss
 from model_training.studies.alternatives import compare_alternatives
@@ -202,9 +203,14 @@ def test_it_goes_where_race_is_added() -> None:
 @pytest.mark.parametrize("section", ["fasting", "both"])
 def test_it_is_not_there_in_outcomes_that_the_inputs_tell(section: str) -> None:
     for name in GROUPS:
-        value, low, high = race()[section][name]["observed_to_expected"]
+        value, low, high = race()[section][name]["observed_to_expected"]["without"]
         assert value == pytest.approx(1, abs=0.12), name
         assert low < 1 < high, name
+
+
+def test_the_page_reads_what_the_study_writes() -> None:
+    named = [picture.name for picture in race_pictures({"race": race()})]
+    assert named == ["race", "race-fasting"]
 
 
 def test_without_race_the_misjudged_group_is_found_less_often_than_with_it() -> None:
