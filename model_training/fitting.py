@@ -15,7 +15,7 @@ from model_training.dataset import PERSON, DatasetError
 from model_training.masking import WeightedRows, with_holes, without_panels
 from model_training.preprocessing import Preprocessor, fit_preprocessor
 from model_training.recipe import Recipe
-from model_training.sample import Flags, Floats, Sample, Values
+from model_training.sample import Flags, Floats, Ints, Sample, Values
 
 # A key beside the scenarios' ids: records with random holes, as calibration sees them.
 HOLES = "holes"
@@ -204,7 +204,7 @@ def _rows(sample: Sample, settings: Settings, recipe: Recipe) -> WeightedRows:
         else np.ones(len(sample))
     )
     if settings.class_weighting == "balanced":
-        weights = weights * _balance(sample)
+        weights = weights * _balance(sample.events, weights)
     return with_holes(
         sample.values,
         sample.events,
@@ -215,10 +215,10 @@ def _rows(sample: Sample, settings: Settings, recipe: Recipe) -> WeightedRows:
     )
 
 
-def _balance(sample: Sample) -> Floats:
-    """Both classes weigh the same in sum."""
-    share = sample.events.mean()
-    balanced: Floats = np.where(sample.events == 1, 0.5 / share, 0.5 / (1 - share))
+def _balance(events: Ints, weights: Floats) -> Floats:
+    """Factors by which both classes weigh the same in sum."""
+    share = np.average(events, weights=weights)
+    balanced: Floats = np.where(events == 1, 0.5 / share, 0.5 / (1 - share))
     return balanced
 
 

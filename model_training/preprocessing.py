@@ -11,7 +11,7 @@ exported as plain numbers, so that serving needs none of it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from model_training.dataset import DatasetError
 from model_training.masking import WeightedRows
 from model_training.recipe import FeatureSpec, Recipe
-from model_training.sample import Values
+from model_training.sample import Floats, Values
 
 IMPUTATIONS = ("native", "median", "mice")
 Json = dict[str, Any]
@@ -73,7 +73,9 @@ class Preprocessor:
         return {"imputation": self._imputation(), "columns": list(self._exported_columns())}
 
     def _transformed(self, transformer: ColumnTransformer, values: Values) -> Values:
-        made = np.asarray(transformer.transform(values), dtype=np.float32)
+        made = np.asarray(
+            transformer.transform(_as_served(values, self.features)), dtype=np.float32
+        )
         if self.imputation == "native":
             self._mark_absent(values, made)
         return made
@@ -125,15 +127,16 @@ def fit_preprocessor(
     values: Values, recipe: Recipe, imputation: str, rule: Mapping[str, Any]
 ) -> Preprocessor:
     """`rule`: seed, and for mice the number of `draws` and of `rounds` of chaining."""
+    exact = _as_served(values, recipe.features)
     draws: tuple[ColumnTransformer, ...] = ()
     if imputation == "mice":
         draws = tuple(
-            _fitted(_transformer(recipe, _chained(rule, draw)), values)
+            _fitted(_transformer(recipe, _chained(rule, draw)), exact)
             for draw in range(rule["draws"])
         )
     return Preprocessor(
         imputation=imputation,
-        transformer=_fitted(_transformer(recipe, _imputer(imputation, rule)), values),
+        transformer=_fitted(_transformer(recipe, _imputer(imputation, rule)), exact),
         draws=draws,
         features=recipe.features,
     )
@@ -144,7 +147,17 @@ def one_hot(feature: FeatureSpec) -> bool:
     return feature.categories is not None and len(feature.categories) > 2
 
 
-def _fitted(transformer: ColumnTransformer, values: Values) -> ColumnTransformer:
+def _as_served(values: Values, features: Sequence[FeatureSpec]) -> Floats:
+    """At their decimals, in double precision: scaled in single precision, a value that is a cut of
+    a tree would fall to the other side of it than in service."""
+    exact = [
+        np.round(values[:, position].astype(np.float64), feature.decimals)
+        for position, feature in enumerate(features)
+    ]
+    return np.column_stack(exact)
+
+
+def _fitted(transformer: ColumnTransformer, values: Floats) -> ColumnTransformer:
     with warnings.catch_warnings():
         # A fixed, small number of rounds is the recipe's choice.
         warnings.simplefilter("ignore", ConvergenceWarning)
