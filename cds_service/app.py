@@ -20,10 +20,13 @@ from starlette.middleware import Middleware
 
 from cds_service import delivery
 from cds_service.clients import Clients, ClientsFileError
+from cds_service.clients.replay import TokensSeenByAll
 from cds_service.cors import Cors
 from cds_service.errors import ServiceError, StoreUnavailable
 from cds_service.fhir_client import FhirClient
 from cds_service.hooks import HooksFileError, ServiceDefinition, read_hooks_file
+from cds_service.limits.calls import Calls
+from cds_service.limits.connection import HEAD_SECONDS
 from cds_service.log import configure_logging
 from cds_service.metrics import new_metrics
 from cds_service.observe import Observe
@@ -100,13 +103,15 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
     for definition in definitions.values():
         check_prefetch(definition, models[definition.model])
         check_wording(definition, models[definition.model])
-    clients = Clients.from_file(settings.clients_file, settings.profile)
+    store = open_store(settings)
+    seen = TokensSeenByAll(store)
+    clients = Clients.from_file(settings.clients_file, settings.profile, seen=seen)
     return Parts(
         settings=settings,
         services=definitions,
         models=models,
         clients=clients,
-        store=open_store(settings),
+        store=store,
         fhir=FhirClient(reach=clients.reach),
         clock=clock,
         metrics=new_metrics(),
@@ -192,6 +197,7 @@ def application(parts: Parts) -> FastAPI:
         middleware=[
             Middleware(Cors, settings=parts.settings),
             Middleware(Observe, metrics=parts.metrics),
+            Middleware(Calls, settings=parts.settings),
         ],
         exception_handlers={
             ServiceError: answer_service_error,
@@ -211,15 +217,16 @@ STOP_SECONDS = 25.0
 
 
 @asynccontextmanager
-async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
     """Delivery runs while the service does; then the connections are closed."""
     parts: Parts = app.state.parts
+    make_room_for_threads(parts.settings)
     stop = asyncio.Event()
     worker = asyncio.create_task(delivery.run(parts, stop))
     worker.add_done_callback(tell_end)
     log.info("started", profile=parts.settings.profile, services=list(parts.services))
     try:
-        yield
+        yield {HEAD_SECONDS: parts.settings.read_timeout_ms / 1000}
     finally:
         stop.set()
         _, unfinished = await asyncio.wait([worker], timeout=STOP_SECONDS)
@@ -228,6 +235,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await parts.fhir.close()
         await parts.clients.close()
         await to_thread.run_sync(parts.store.close)
+
+
+# For what runs in threads beside the calls: monitors, delivery.
+SPARE_THREADS = 8
+
+
+def make_room_for_threads(settings: Settings) -> None:
+    """Each call may have a thread, and a full house must not keep a monitor waiting."""
+    threads = to_thread.current_default_thread_limiter()
+    wanted = settings.max_concurrent_calls + SPARE_THREADS
+    threads.total_tokens = max(threads.total_tokens, wanted)
 
 
 def tell_end(worker: asyncio.Task[None]) -> None:

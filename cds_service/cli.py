@@ -18,11 +18,13 @@ from cds_service import __version__
 from cds_service.app import START_FAULTS, assemble, create_app_from_environment, utc_now
 from cds_service.demo.cli import demo
 from cds_service.hooks_file import hooks
+from cds_service.limits.connection import LARGEST_HEAD_BYTES, bounded_protocol
 from cds_service.score import score
 from cds_service.settings import Settings
 
 COMMANDS = "cds_service.commands"
-GRACE_SECONDS = 30
+# Beyond the longest that a call may take: what is in flight at SIGTERM is answered.
+GRACE_SECONDS = 10
 
 program = typer.Typer(
     help="Clinical decision support for risk prediction, over CDS Hooks and FHIR.",
@@ -59,7 +61,7 @@ def serve(
     if count == 1:
         app = create_app_from_environment()
         announce(settings)
-        listen(app, host, port)
+        listen(app, host, port, grace=grace_of(settings))
         return
     # Once here, so that what is wrong is said once and not by every worker again and again.
     assemble(settings, utc_now).store.close()
@@ -67,10 +69,18 @@ def serve(
     with tempfile.TemporaryDirectory(prefix="cds-metrics-") as directory:
         # Each worker counts for itself; /metrics adds them up through this folder.
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", directory)
-        listen("cds_service.app:create_app_from_environment", host, port, workers=count)
+        factory = "cds_service.app:create_app_from_environment"
+        listen(factory, host, port, grace=grace_of(settings), workers=count)
 
 
-def listen(app: FastAPI | str, host: str, port: int, *, workers: int | None = None) -> None:
+def grace_of(settings: Settings) -> int:
+    """Seconds that calls in flight have to finish when a signal says stop."""
+    return settings.call_timeout_ms // 1000 + GRACE_SECONDS
+
+
+def listen(
+    app: FastAPI | str, host: str, port: int, *, grace: int, workers: int | None = None
+) -> None:
     """Serve until a signal says stop; what is in flight then is finished. A str is a factory."""
     uvicorn.run(
         app,
@@ -82,7 +92,10 @@ def listen(app: FastAPI | str, host: str, port: int, *, workers: int | None = No
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=grace,
+        http=bounded_protocol(),
+        h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
+        ws="none",
     )
 
 

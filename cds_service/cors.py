@@ -3,10 +3,10 @@ Sharing"). Outermost of all, so that errors carry the headers too and preflights
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.errors import BadRequest
 from cds_service.routes.answers import fault_answer
@@ -31,6 +31,14 @@ class Cors(CORSMiddleware):
             max_age=DAY,
         )
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def varied(message: Message) -> None:
+            if message["type"] == "http.response.start" and not self.allow_all_origins:
+                _vary_by_origin(MutableHeaders(scope=message))
+            await send(message)
+
+        await super().__call__(scope, receive, varied)
+
     def preflight_response(self, request_headers: Headers) -> Response:
         plain = super().preflight_response(request_headers)
         kept = {
@@ -43,6 +51,14 @@ class Cors(CORSMiddleware):
         refusal = fault_answer(BadRequest("This origin, method or header is not allowed."))
         refusal.headers.update(kept)
         return refusal
+
+
+def _vary_by_origin(headers: MutableHeaders) -> None:
+    # Also where no origin was sent or allowed: a cache must not give that answer to one who is
+    # (https://fetch.spec.whatwg.org/#cors-protocol-and-http-caches).
+    named = [name.strip().lower() for name in headers.get("vary", "").split(",")]
+    if "origin" not in named:
+        headers.add_vary_header("Origin")
 
 
 def allowed_origins(settings: Settings) -> tuple[str, ...]:

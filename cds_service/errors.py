@@ -6,10 +6,13 @@ ServiceError                  status  FHIR issue code
 ├── Forbidden                    403  forbidden
 ├── NotFound                     404  not-found
 ├── MethodNotAllowed             405  not-supported
+├── BodyTooSlow                  408  timeout
 ├── PrefetchUnavailable          412  required
 ├── BodyTooLarge                 413  too-long
 ├── NotJson                      415  structure
 ├── InternalFault                500  exception
+├── Overloaded                   503  throttled
+├── CallTimedOut                 503  timeout
 └── StoreUnavailable             503  transient
 
 CDS Hooks fixes only 200 and 412; the other rows are this service's policy, written here and
@@ -156,6 +159,21 @@ class NotJson(ServiceError):
     code = "structure"
 
 
+class BodyTooSlow(ServiceError):
+    """The body did not arrive within CDS_READ_TIMEOUT_MS."""
+
+    status = 408
+    code = "timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The body did not arrive in time.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        # RFC 9110, section 15.5.9: what may still come belongs to no call.
+        return {"Connection": "close"}
+
+
 class InternalFault(ServiceError):
     """A fault of ours. The caller gets an incident id that the log also carries, nothing more."""
 
@@ -165,6 +183,34 @@ class InternalFault(ServiceError):
     def __init__(self, incident: str) -> None:
         super().__init__(f"Internal error. Incident {incident}")
         self.incident = incident
+
+
+class Overloaded(ServiceError):
+    """As many calls are worked on and waiting as may be; nothing of this one was read."""
+
+    status = 503
+    code = "throttled"
+
+    def __init__(self) -> None:
+        super().__init__("Too many calls at once. Nothing was stored.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+class CallTimedOut(ServiceError):
+    """The call took longer than CDS_CALL_TIMEOUT_MS; nothing was stored, a repeat is safe."""
+
+    status = 503
+    code = "timeout"
+
+    def __init__(self) -> None:
+        super().__init__("The call took too long. Nothing was stored.")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "5"}
 
 
 class StoreUnavailable(ServiceError):

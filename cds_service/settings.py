@@ -36,6 +36,10 @@ class Settings:
     max_body_bytes: int = 20_000_000
     max_json_depth: int = 64
     deadline_ms: int = 500
+    read_timeout_ms: int = 10_000
+    call_timeout_ms: int = 20_000
+    max_concurrent_calls: int = 32
+    max_waiting_calls: int = 128
     cors_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
@@ -56,7 +60,9 @@ class Settings:
             for name, (variable, parse) in _VARIABLES.items()
             if environ.get(variable, "").strip()
         }
-        return cls(**given)
+        settings = cls(**given)
+        _time_for_a_call(settings)
+        return settings
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -67,6 +73,15 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 # Read by the tests and the training commands, which find public data sets by it.
 _DATA_DIR = "CDS_DATA_DIR"
+
+
+def _time_for_a_call(settings: Settings) -> None:
+    for name in ("read_timeout_ms", "deadline_ms"):
+        if getattr(settings, name) >= settings.call_timeout_ms:
+            raise SettingsError(
+                f"CDS_CALL_TIMEOUT_MS={settings.call_timeout_ms}: must be longer than "
+                f"CDS_{name.upper()}, {getattr(settings, name)}, which is a part of it"
+            )
 
 
 def _read(variable: str, text: str, parse: Callable[[str], T]) -> T:
@@ -144,6 +159,10 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     # Above 500 Python's own recursion limit would be the bound, in someone else's code.
     "max_json_depth": _count(8, 500),
     "deadline_ms": _count(50, 60_000),
+    "read_timeout_ms": _count(100, 600_000),
+    "call_timeout_ms": _count(200, 900_000),
+    "max_concurrent_calls": _count(1, 1_000),
+    "max_waiting_calls": _count(0, 100_000),
     "cors_origins": _origins,
     "log_level": _log_level,
     "time_zone": _time_zone,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
 import structlog
+from anyio import CapacityLimiter, to_thread
 
 from cds_service.clients.addresses import reach_of
 from cds_service.clients.file import Client, read_clients
@@ -23,11 +25,13 @@ from cds_service.clients.jwt import (
 from cds_service.clients.outbound import open_http
 from cds_service.clients.replay import SeenTokens, TokensSeenHere
 from cds_service.clients.urls import parse_base
-from cds_service.errors import Forbidden, Unauthenticated
+from cds_service.errors import Unauthenticated
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_LOGGED = 200
+# Callers who are not in yet share few threads: they cannot take those of the calls at work.
+CHECKS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,7 @@ class Clients:
         self.reach = reach_of(clients, demo=demo)
         self._http = http or open_http(reach=self.reach)
         self._seen: SeenTokens = seen or TokensSeenHere()
+        self._checks = CapacityLimiter(CHECKS_AT_ONCE)
         self._by_issuer = {client.issuer: client for client in clients if client.issuer}
         self._keys: Mapping[str, KeySource] = {
             client.name: self._key_source(client) for client in self._by_issuer.values()
@@ -68,14 +73,17 @@ class Clients:
         profile: str,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
+        seen: SeenTokens | None = None,
     ) -> Clients:
         """The clients in `path`, none without one; raises ClientsFileError.
 
-        `transport` takes the network's place in tests.
+        `transport` takes the network's place in tests. Without `seen` this process remembers used
+        tokens by itself, which is enough where there is no other.
         """
         demo = profile == "demo"
         clients = () if path is None else read_clients(path, demo=demo)
-        return cls(clients, demo=demo, http=open_http(transport) if transport else None)
+        http = open_http(transport) if transport else None
+        return cls(clients, demo=demo, http=http, seen=seen)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -108,16 +116,16 @@ class Clients:
     ) -> Caller:
         """The caller that an Authorization header proves; `endpoint` is the URL that was called.
 
-        Raises Unauthenticated (401, reason in the log only), Forbidden (403) for a tenant that
-        may not call. In the demo profile no header is fine; one that is sent must be valid.
+        Raises Unauthenticated (401, the reason is in the log only), or StoreUnavailable (503) when
+        nobody can tell whether the token was used before. In the demo profile no header is fine;
+        one that is sent must be valid.
         """
         if authorization is None and self._demo:
             return Caller(client=None, address=address)
         try:
             return await self._verified(authorization, endpoint, now, address)
-        except (Unauthenticated, Forbidden) as fault:
-            reason = getattr(fault, "reason", None) or fault.message
-            log.warning("caller refused", reason=reason, endpoint=endpoint, address=address)
+        except Unauthenticated as fault:
+            log.warning("caller refused", reason=fault.reason, endpoint=endpoint, address=address)
             raise
 
     async def _verified(
@@ -130,12 +138,14 @@ class Clients:
         check_header(token, client)
         check_signature(token, await self._keys[client.name].find(token.key_id))
         claims = check_claims(token, client, endpoint=endpoint, now=now)
-        if not self._seen.first_use(
+        first_use = partial(
+            self._seen.first_use,
             issuer=str(client.issuer),
             token_id=claims.token_id,
             expires_at=claims.expires_at,
             now=now.timestamp(),
-        ):
+        )
+        if not await to_thread.run_sync(first_use, limiter=self._checks):
             raise Unauthenticated("jti was used before")
         return Caller(client=client, tenant=claims.tenant, address=address)
 
@@ -155,7 +165,12 @@ class Clients:
 
 def _bearer_token(authorization: str | None) -> str:
     # RFC 7235, section 2.1: the scheme's name is case-insensitive.
-    scheme, _, token = (authorization or "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    scheme, _, token = (authorization or "").strip(" ").partition(" ")
+    token = token.strip(" ")
+    if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("no bearer token")
-    return token.strip()
+    if " " in token or "," in token:
+        # Several header fields come here as one, with a comma: a proxy in front may have read
+        # another of them than this service would.
+        raise Unauthenticated("more than one token")
+    return token

@@ -13,10 +13,11 @@ from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
+from joserfc.util import urlsafe_b64decode
 
 from cds_service.clients.file import Client
 from cds_service.clients.keys import Key
-from cds_service.errors import Forbidden, Unauthenticated
+from cds_service.errors import Unauthenticated
 
 # Best practices: a clock may be off by a little, and a token should live no more than an hour.
 LEEWAY_SECONDS = 60
@@ -53,12 +54,30 @@ def take_apart(token: str) -> SignedToken:
         raise Unauthenticated("the token is too long or not ASCII")
     try:
         signed = jws.extract_compact(token.encode(), registry=_registry())
-        claims = json.loads(signed.payload)
+        header = _strict_json(urlsafe_b64decode(signed.segments["header"]))
+        claims = _strict_json(signed.payload)
     except (JoseError, ValueError, TypeError, RecursionError) as fault:
         raise Unauthenticated("the token is no JWT") from fault
-    if not isinstance(signed.protected, dict) or not isinstance(claims, dict):
+    if not isinstance(header, dict) or not isinstance(claims, dict):
         raise Unauthenticated("header or claims are no object")
-    return SignedToken(header=signed.protected, claims=claims, signed=signed)
+    return SignedToken(header=header, claims=claims, signed=signed)
+
+
+def _strict_json(text: bytes) -> Any:
+    """RFC 7519, section 4: of two claims with one name readers may take either, so neither is
+    taken. NaN and Infinity are Python's and not JSON's. Raises ValueError."""
+    return json.loads(text.decode(), object_pairs_hook=_each_once, parse_constant=_no_number)
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise ValueError("a name appears twice")
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError("not JSON")
 
 
 def check_header(token: SignedToken, client: Client) -> None:
@@ -99,8 +118,7 @@ def _verifies(token: SignedToken, key: Key, algorithm: str) -> bool:
 def check_claims(
     token: SignedToken, client: Client, *, endpoint: str, now: datetime
 ) -> VerifiedClaims:
-    """The token is for this endpoint and for this moment; raises Unauthenticated, or Forbidden
-    for a tenant that is not the client's."""
+    """The token is for this endpoint, this moment and this client's tenants."""
     claims = token.claims
     _check_audience(claims.get("aud"), client.audience or (endpoint,))
     expires_at = _check_times(claims, now.timestamp())
@@ -111,7 +129,7 @@ def check_claims(
     if tenant is not None and not isinstance(tenant, str):
         raise Unauthenticated("tenant is no text")
     if client.tenants and tenant not in client.tenants:
-        raise Forbidden("This tenant may not call this service.")
+        raise Unauthenticated("tenant is not allowed for this client")
     return VerifiedClaims(tenant=tenant, token_id=token_id, expires_at=expires_at + LEEWAY_SECONDS)
 
 

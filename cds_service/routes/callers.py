@@ -11,12 +11,13 @@ from cds_service.parts import Parts
 
 
 async def caller_of(parts: Parts, request: Request) -> Caller:
-    """The caller of `request`; raises Unauthenticated or Forbidden.
+    """The caller of `request`; raises Unauthenticated or StoreUnavailable.
 
     The endpoint is the URL as the client knows it: behind a proxy the Host header proves nothing.
     """
     return await parts.clients.authenticate(
-        request.headers.get("authorization"),
+        # Several fields are one, with commas (RFC 9110, section 5.3); that is no token.
+        ", ".join(request.headers.getlist("authorization")) or None,
         endpoint=f"{parts.settings.public_url}{request.url.path}",
         now=parts.clock(),
         address=request.client.host if request.client else None,

@@ -151,6 +151,15 @@ feedback = sa.Table(
 )
 
 
+# A JWT is good for one call, whichever process it reaches. `token` is a digest of issuer and jti.
+used_jti = sa.Table(
+    "used_jti",
+    metadata,
+    sa.Column("token", sa.LargeBinary(16), primary_key=True),
+    sa.Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
+
 # Append-only is kept by the database itself, not by the absence of an UPDATE in this package.
 def _on_creation(dialect: str, *statements: str) -> None:
     for statement in statements:

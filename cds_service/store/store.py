@@ -15,6 +15,7 @@ from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.errors import StoreUnavailable
+from cds_service.limits.call_time import seal_call
 from cds_service.store import schema
 from cds_service.store.engine import WAIT_SECONDS, WRITES, open_engine
 from cds_service.store.records import (
@@ -95,6 +96,7 @@ class Store:
                     sa.insert(schema.card).values(_card_row(issued, stored, audit.recorded_at))
                 )
             connection.execute(sa.insert(schema.audit).values(_row(audit)))
+            seal_call()
         return stored
 
     def _keep(
@@ -166,6 +168,7 @@ class Store:
         with self._writing() as connection:
             new = sum(self._add(connection, item) for item in items)
             connection.execute(sa.insert(schema.audit).values(_row(audit)))
+            seal_call()
         return new
 
     def _add(self, connection: sa.Connection, item: FeedbackItem) -> int:
@@ -196,6 +199,26 @@ class Store:
             query = query.where(schema.feedback.c.card == card)
         with self._reading() as connection:
             return [_answered(row) for row in connection.execute(query)]
+
+    # Tokens ----------------------------------------------------------------------------------
+
+    def use_token(self, token: bytes, *, expires_at: datetime, now: datetime) -> bool:
+        """True for the first use of `token` before it expires, whoever else asks at that moment."""
+        used = schema.used_jti
+        insertion = self._insert(used).values(token=token, expires_at=expires_at)
+        unique = insertion.on_conflict_do_update(
+            index_elements=["token"],
+            set_={"expires_at": insertion.excluded.expires_at},
+            where=used.c.expires_at <= now,
+        )
+        with self._writing() as connection:
+            return len(connection.execute(unique.returning(used.c.token)).all()) == 1
+
+    def forget_tokens(self, *, now: datetime) -> int:
+        """Remove those that have expired; how many they were."""
+        used = schema.used_jti
+        with self._writing() as connection:
+            return connection.execute(sa.delete(used).where(used.c.expires_at <= now)).rowcount
 
     # Outbox ----------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""How much a caller may ask of the service at once, and for how long."""
