@@ -15,10 +15,22 @@ from cds_service.metrics import new_metrics
 from cds_service.parts import Parts
 from cds_service.settings import Settings
 from cds_service.store import Store
+from tests.conformance.listen import every_answer_checked
 from tests.service import Service
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`proves`: which rows of docs/conformance.md a test proves."""
+    config.addinivalue_line("markers", "proves(*rows): rows of docs/conformance.md it proves")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _wire() -> Iterator[None]:
+    with every_answer_checked():
+        yield
 
 
 @pytest.fixture(scope="session")

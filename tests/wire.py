@@ -46,7 +46,7 @@ def check_answer(method: str, path: str, status: int, content_type: str, body: b
     """The answer to one request of a CDS Hooks or FHIR route; raises AssertionError."""
     if method in ("HEAD", "OPTIONS") and status < 400:
         return
-    if not (path.startswith("/cds-services") or path.startswith("/fhir")):
+    if not path.startswith(("/cds-services", "/fhir")):
         return
     assert status not in (301, 302, 307, 308), "no redirect: the JWT is for the URL that was called"
     if method == "HEAD":
@@ -85,7 +85,8 @@ def check_hook_answer(body: Any) -> None:
     assert isinstance(body, dict), "the answer is an object"
     assert isinstance(body.get("cards"), list), "cards is an array"
     assert set(body) <= {"cards", "systemActions", "extension"}, "no member is made up"
-    check_no_empties({name: member for name, member in body.items() if name != "cards"}, "answer")
+    for name in body.keys() - {"cards"}:
+        check_no_empties(body[name], name)
     for card in body["cards"]:
         check_no_empties(card, "card")
         _check_card(card)
@@ -120,7 +121,7 @@ def check_operation_outcome(body: Any) -> None:
 def check_no_empties(value: Any, where: str = "") -> None:
     """ "Use of JSON": elements SHALL NOT be null, "", [] or {}."""
     assert value is not None, f"{where} is null"
-    assert value not in ("", [], {}) or where == "answer", f"{where} is empty"
+    assert value not in ("", [], {}), f"{where} is empty"
     if isinstance(value, dict):
         for name, member in value.items():
             check_no_empties(member, f"{where}.{name}")

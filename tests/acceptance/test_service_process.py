@@ -95,6 +95,7 @@ def test_a_scored_call_reaches_the_ehrs_fhir_server_once(tmp_path: Path, write_b
     assert b"s3cret" not in (tmp_path / "cds.db").read_bytes()
 
 
+@pytest.mark.proves(44, 58)
 def test_a_system_action_asks_the_ehr_to_write_a_new_assessment_once(tmp_path: Path) -> None:
     with FakeEhr() as ehr:
         settings = {"CDS_CLIENTS_FILE": clients_file(tmp_path, ehr.base, "system-action")}
@@ -108,6 +109,7 @@ def test_a_system_action_asks_the_ehr_to_write_a_new_assessment_once(tmp_path: P
         assert assessments(ehr) == []
 
 
+@pytest.mark.proves(29, 36, 38)
 def test_prefetch_that_was_not_sent_is_read_with_the_calls_token(tmp_path: Path) -> None:
     sent = chart()
     with FakeEhr() as ehr:

@@ -143,6 +143,7 @@ def test_the_card_says_when_data_could_not_be_read() -> None:
     assert "treatment for diabetes is not ruled out" in shown["detail"]
 
 
+@pytest.mark.proves(47)
 def test_summaries_stay_below_140_characters_whatever_is_missing() -> None:
     everything = tuple(f.name for f in MANIFEST.features) * 3
     shown = card(InsufficientData(missing=everything, groups=()), vector())
@@ -169,6 +170,7 @@ def test_figures_are_said_as_people_judge_them(
     assert figures.frequency(probability) == frequency
 
 
+@pytest.mark.proves(50)
 @pytest.mark.parametrize(
     "text", ["<script>alert(1)</script>", "[x](javascript:alert(1))", "**b** `c` ~d~ &lt; | e"]
 )

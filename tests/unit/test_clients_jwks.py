@@ -80,6 +80,7 @@ def test_many_calls_at_once_fetch_once() -> None:
     assert server.asked == 1
 
 
+@pytest.mark.proves(73)
 def test_a_rotated_key_is_found_at_once_and_an_unknown_one_asks_once_in_a_while() -> None:
     server = Server(ok(K1))
 
@@ -215,6 +216,7 @@ def test_a_token_is_verified_with_the_fetched_set(ehr: FakeEhr, tmp_path: Path) 
     assert len(ehr.asked) == 1
 
 
+@pytest.mark.proves(72, 75)
 def test_a_jku_that_is_not_the_configured_one_is_never_called(ehr: FakeEhr, tmp_path: Path) -> None:
     with FakeEhr(jwks=jwks(K1)) as evil:
         tokens = [

@@ -65,6 +65,7 @@ def fault_of(work: Callable[[FhirClient], Coroutine[Any, Any, Any]]) -> FetchErr
 # Where it may go -----------------------------------------------------------------------------
 
 
+@pytest.mark.proves(40)
 @pytest.mark.parametrize(
     ("url", "production", "demo"),
     [
@@ -120,6 +121,7 @@ def test_a_redirect_is_not_followed(ehr: FakeEhr) -> None:
 # Reading -------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(38)
 def test_a_resource_is_read_with_the_token_in_its_header(ehr: FakeEhr) -> None:
     ehr.resources = [{"resourceType": "Patient", "id": "p1"}]
     fetched = run(lambda client: client.get(ehr.base, "Patient/p1", "secret"))
@@ -157,6 +159,7 @@ def test_the_pages_of_a_prefetched_bundle_are_followed(ehr: FakeEhr) -> None:
     assert len(prefetched["entry"]) == 2
 
 
+@pytest.mark.proves(35)
 @pytest.mark.parametrize(
     "elsewhere",
     [
@@ -225,6 +228,7 @@ def test_faults_are_split_by_whether_another_try_helps(
     assert (type(caught), caught.reason) == (kind, reason)
 
 
+@pytest.mark.proves(37)
 def test_a_server_that_stalls_costs_no_more_than_the_deadline(ehr: FakeEhr) -> None:
     ehr.faults.append("stall")
 

@@ -28,6 +28,7 @@ def expressions(answer: Any) -> set[str]:
     return {where for issue in answer.json()["issue"] for where in issue.get("expression", ())}
 
 
+@pytest.mark.proves(27, 45)
 def test_a_good_request_is_answered_with_a_card(app_client: Service) -> None:
     answer = app_client.call(patient_view())
     assert answer.status_code == 200
@@ -96,6 +97,7 @@ BAD_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.proves(27, 41)
 @pytest.mark.parametrize("name", BAD_FIELDS)
 def test_a_bad_field_is_a_400_that_names_it(app_client: Service, name: str) -> None:
     body, where = BAD_FIELDS[name]
@@ -158,6 +160,7 @@ ODD_BUT_FINE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.proves(28, 32)
 @pytest.mark.parametrize("name", ODD_BUT_FINE)
 def test_what_is_odd_but_harmless_gives_the_same_card(app_client: Service, name: str) -> None:
     usual = app_client.call(patient_view()).json()["cards"]
@@ -166,6 +169,7 @@ def test_what_is_odd_but_harmless_gives_the_same_card(app_client: Service, name:
     assert [card["summary"] for card in answer.json()["cards"]] == [c["summary"] for c in usual]
 
 
+@pytest.mark.proves(30)
 @pytest.mark.parametrize(
     "body",
     [patient_view(prefetch=ABSENT), patient_view(prefetch=None), patient_view(prefetch={})],
@@ -181,6 +185,7 @@ def test_no_prefetch_and_no_server_is_412_naming_each_key(
     assert app_client.stored() == 0
 
 
+@pytest.mark.proves(30, 33)
 @pytest.mark.parametrize(
     "value",
     [None, {"resourceType": "Observation"}, {"resourceType": "OperationOutcome"}, {}, {"a": []}],
@@ -198,6 +203,7 @@ def test_hook_instances_are_stored_in_their_normal_form(app_client: Service) -> 
     assert records[0].hook_instance == INSTANCE
 
 
+@pytest.mark.proves(44)
 def test_the_same_call_twice_is_two_answers_and_one_assessment(app_client: Service) -> None:
     first, second = (app_client.call(patient_view()) for _ in range(2))
     assert first.status_code == second.status_code == 200
@@ -213,6 +219,7 @@ def test_an_unknown_service_is_404_without_an_echo(app_client: Service, service_
     assert service_id[:20] not in answer.text
 
 
+@pytest.mark.proves(1)
 @pytest.mark.parametrize("accept", ["text/html", "application/json+fhir", "image/png", "*/*"])
 def test_the_answer_is_json_whatever_is_accepted(app_client: Service, accept: str) -> None:
     answer = app_client.call(patient_view(), headers={"Accept": accept})

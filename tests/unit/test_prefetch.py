@@ -32,6 +32,7 @@ HINT = {"resourceType": "OperationOutcome", "issue": [{"severity": "information"
 RESULT = observation("2345-7", 99, "mg/dL")
 
 
+@pytest.mark.proves(31, 32, 33, 34)
 @pytest.mark.parametrize(
     ("template", "value", "expected"),
     [

@@ -65,6 +65,7 @@ def test_it_is_valid_r4(record: tuple[dict[str, Any], ...], about: dict[str, Any
     RiskAssessment.model_validate(resource(*record, **about))
 
 
+@pytest.mark.proves(4)
 def test_it_passes_the_r4_json_schema() -> None:
     with gzip.open(data_folder("hl7_r4") / "fhir.schema.r4.json.gz") as file:
         schema = json.load(file)

@@ -15,6 +15,7 @@ from cds_service.prefetch import Failed, KeyState, Missing, Satisfied
 from tests.fhir import observation
 
 
+@pytest.mark.proves(42)
 @pytest.mark.parametrize(
     ("scope", "read", "search"),
     [
@@ -98,6 +99,7 @@ def completed(scope: str, states: dict[str, KeyState]) -> tuple[dict[str, KeySta
     return asyncio.run(complete(call, states)), server.asked  # type: ignore[arg-type]
 
 
+@pytest.mark.proves(38, 42)
 @pytest.mark.parametrize(
     ("scope", "asked"),
     [

@@ -1,0 +1,1 @@
+"""Conformance to CDS Hooks: every answer checked, request vectors, mutations, the document."""
