@@ -1,5 +1,6 @@
 """Conditions and medication requests: what is known about the patient that a model must respect.
 
+They are read as R4; those of another version go through `versions.as_r4` first.
 In doubt a finding counts: a figure that is not shown harms less than one that should not be.
 """
 
@@ -12,7 +13,7 @@ from fhir_mapping.concepts import FindingRule
 from fhir_mapping.times import read_datetime, read_period
 from fhir_mapping.vector import Effective
 
-# http://hl7.org/fhir/R4/valueset-condition-ver-status.html; STU3 has the same words as plain codes.
+# http://hl7.org/fhir/R4/valueset-condition-ver-status.html
 NOT_HELD = frozenset({"refuted", "entered-in-error"})
 # http://hl7.org/fhir/R4/valueset-condition-clinical.html
 PAST = frozenset({"inactive", "remission", "resolved"})
@@ -91,9 +92,6 @@ def _worded(text: str, rule: FindingRule) -> bool:
 
 
 def _status(value: Any) -> set[str]:
-    """A status as plain code (STU3) or as CodeableConcept (R4 on)."""
-    if isinstance(value, str):
-        return {value.strip()}
     return {code for _, code in code_keys(value)} | set(_bare_codes(value))
 
 
@@ -106,12 +104,13 @@ def _bare_codes(value: Any) -> Iterator[str]:
 
 
 def _is_current(condition: Mapping[str, Any], rule: FindingRule, as_of: datetime) -> bool:
-    if _status(condition.get("clinicalStatus")) & PAST or condition.get("abatementBoolean") is True:
+    if _status(condition.get("clinicalStatus")) & PAST:
         return False
     ended = _time(condition, "abatement", as_of)
     if ended and ended.latest <= as_of:
         return False
-    began = _time(condition, "onset", as_of) or _recorded(condition, as_of)
+    recorded = read_datetime(condition.get("recordedDate"), as_of.tzinfo)  # type: ignore[arg-type]
+    began = _time(condition, "onset", as_of) or recorded
     if began is None or rule.max_days is None:
         return True
     return began.latest >= as_of - timedelta(days=rule.max_days)
@@ -124,20 +123,10 @@ def _time(condition: Mapping[str, Any], element: str, as_of: datetime) -> Effect
     )
 
 
-def _recorded(condition: Mapping[str, Any], as_of: datetime) -> Effective | None:
-    """recordedDate, in STU3 assertedDate."""
-    text = condition.get("recordedDate", condition.get("assertedDate"))
-    return read_datetime(text, as_of.tzinfo)  # type: ignore[arg-type]
-
-
 def _medicines(request: Mapping[str, Any]) -> Iterator[Any]:
-    """medicationCodeableConcept (to R4B), medication.concept (R5), or a contained Medication."""
+    """The medicine itself, what a reference calls it, and a contained Medication."""
     yield request.get("medicationCodeableConcept")
-    medication = request.get("medication")
     reference = request.get("medicationReference")
-    if isinstance(medication, dict):
-        yield medication.get("concept")
-        reference = medication.get("reference", reference)
     # A display on the reference is all that some servers send.
     if isinstance(reference, dict) and isinstance(reference.get("display"), str):
         yield {"text": reference["display"]}
@@ -150,10 +139,7 @@ def _medicines(request: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _ingredients(medication: Mapping[str, Any]) -> Iterator[Any]:
-    """itemCodeableConcept (to R4B) or item.concept (R5) of each ingredient."""
     ingredients = medication.get("ingredient")
     for ingredient in ingredients if isinstance(ingredients, list) else ():
         if isinstance(ingredient, dict):
             yield ingredient.get("itemCodeableConcept")
-            item = ingredient.get("item")
-            yield item.get("concept") if isinstance(item, dict) else None

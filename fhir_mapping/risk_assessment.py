@@ -88,7 +88,7 @@ def _device(model: ModelIdentity) -> dict[str, Any]:
         "id": "model",
         "identifier": [{"system": MODEL_SYSTEM, "value": f"{model.name}|{model.version}"}],
         "status": "active",
-        "deviceName": [{"name": model.title, "type": "model-name"}],
+        "deviceName": [{"name": model.title, "type": "user-friendly-name"}],
         "version": [{"value": model.version}],
     }
 

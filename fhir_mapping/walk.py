@@ -47,6 +47,7 @@ from fhir_mapping.vector import (
     Present,
     Source,
 )
+from fhir_mapping.versions import as_r4
 
 
 def map_features(
@@ -57,7 +58,7 @@ def map_features(
     patient_id: str,
     fhir_base: str | None = None,
 ) -> FeatureVector:
-    """One walk over any number of resources, in any order, to one patient's features.
+    """One walk over resources of any number, order and FHIR version, to one patient's features.
 
     `as_of` is aware; its zone is the one in which bare dates are read. Resources of other patients,
     of other types and malformed ones are passed over. `fhir_base` is the server whose absolute
@@ -111,7 +112,8 @@ class _Walk:
         assert self.as_of.tzinfo is not None  # noqa: S101 - checked in __post_init__
         return self.as_of.tzinfo
 
-    def take(self, resource: dict[str, Any]) -> None:
+    def take(self, sent: dict[str, Any]) -> None:
+        resource = as_r4(sent)
         kind = resource.get("resourceType")
         if kind == "Observation":
             self.observation(resource)

@@ -12,6 +12,7 @@ from typing import Any
 from fhir_mapping import CompiledMapping
 from fhir_mapping.codes import code_keys
 from fhir_mapping.findings import MEDICATION_TYPES, medication_shows
+from fhir_mapping.versions import as_r4
 from model_training.dataset import Reporter
 from model_training.sources.fhir_export import Lines, read_export
 from model_training.sources.fhir_patient import Resource, Rules
@@ -67,9 +68,10 @@ def _kinds(resource: Resource, rules: Rules) -> list[bytes]:
         concepts[OBSERVATION].discard(rules.concept)
         return [kind for kind, found in concepts.items() if found]
     if type_ in MEDICATION_TYPES:
+        request = as_r4(resource)
         # The Medication may stand further on in the export.
-        asked = medication_id(resource) or any(
-            medication_shows(resource, rule, rules.findings.system_names)
+        asked = medication_id(request) or any(
+            medication_shows(request, rule, rules.findings.system_names)
             for rule in rules.findings.findings
         )
         return [MEDICATION] if asked else []
@@ -99,7 +101,8 @@ def _keep_medicine(resource: Resource, kept: Kept, rules: Rules) -> None:
     identity = resource.get("id")
     if resource["resourceType"] != "Medication" or not isinstance(identity, str):
         return
-    request = {"contained": [resource], "medicationReference": {"reference": f"#{identity}"}}
+    medicine = as_r4(resource)
+    request = {"contained": [medicine], "medicationReference": {"reference": f"#{identity}"}}
     if any(
         medication_shows(request, rule, rules.findings.system_names)
         for rule in rules.findings.findings
