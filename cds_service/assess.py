@@ -29,6 +29,8 @@ from fhir_mapping.risk_assessment import (
     Prediction,
     compose_risk_assessment,
 )
+from fhir_mapping.version_marks import version_of
+from fhir_mapping.versions import FhirVersion
 from risk_model import Manifest, RiskEstimate
 
 # Namespace of the ids that are made from an assessment's identifier: the same fact, the same id.
@@ -64,17 +66,18 @@ async def assess(
     except ServiceError as fault:
         await to_thread.run_sync(_audit_refusal, call, fault)
         raise
-    answer, record = await to_thread.run_sync(_conclude, call, states)
+    answer, record, version = await to_thread.run_sync(_conclude, call, states)
     if record:
-        await write_back.inline(parts, call, record)
+        await write_back.inline(parts, call, record, version)
     return answer
 
 
 def _conclude(
     call: Call, states: dict[str, prefetch.KeyState]
-) -> tuple[HookAnswer, AssessmentRecord | None]:
+) -> tuple[HookAnswer, AssessmentRecord | None, FhirVersion]:
     """Everything that computes or waits for the database; runs in a worker thread."""
     loaded = call.parts.model_of(call.definition)
+    version = _version(call, states)
     vector = map_features(
         loaded.mapping,
         prefetch.resources(states),
@@ -89,7 +92,7 @@ def _conclude(
         manifest=loaded.model.manifest,
         wording=call.definition.wording,
         unread=prefetch.unread(states),
-        frame=_frame(call),
+        frame=_frame(call, version),
     )
     record = _record(call, judgement, vector, loaded.model.manifest)
     outcome = outcome_name(judgement)
@@ -97,24 +100,34 @@ def _conclude(
         record,
         [_issued(call, card, record) for card in shown],
         _audit_entry(call, outcome, 200),
-        write_back.message(call.parts, call, record) if record else None,
+        write_back.message(call.parts, call, record, version) if record else None,
     )
     _count(call, shown, outcome)
     answer = HookAnswer(
         cards=[card.body for card in shown],
-        system_actions=write_back.system_actions(call.parts, call, stored) if stored else [],
+        system_actions=(
+            write_back.system_actions(call.parts, call, stored, version) if stored else []
+        ),
         outcome=outcome,
     )
-    return answer, stored
+    return answer, stored, version
 
 
-def _frame(call: Call) -> cards.Frame:
+def _version(call: Call, states: dict[str, prefetch.KeyState]) -> FhirVersion:
+    """What the EHR takes back: as its entry in the clients file says, else by what it sent."""
+    client = call.caller.client
+    configured = client.fhir_version if client else None
+    return configured or version_of(prefetch.resources(states))
+
+
+def _frame(call: Call, version: FhirVersion) -> cards.Frame:
     return cards.Frame(
         card_uuid=str(uuid.uuid4()),
         suggestion_uuid=str(uuid.uuid4()),
         patient_id=call.patient_id,
         encounter_id=call.request.context.encounter_id,
         model_card_url=f"{call.parts.settings.public_url}/model-card",
+        fhir_version=version,
     )
 
 

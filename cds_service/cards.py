@@ -19,6 +19,7 @@ from cds_service.gaps import REASONS, day, gaps, why
 from cds_service.hooks.wording import CardText, Coding, Order, Wording
 from cds_service.judgement import InsufficientData, Judgement, Scored, Settled
 from fhir_mapping import Absent, AbsentReason, FeatureVector, Present
+from fhir_mapping.versions import FhirVersion, rendered
 from risk_model import Manifest, RiskEstimate
 
 # CDS Hooks 2.0.1, "Card Attributes": summary below 140 characters.
@@ -37,13 +38,15 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """What surrounds a card: ids (made by the caller), the patient, the model card's address."""
+    """What surrounds a card: ids (made by the caller), the patient, the model card's address, and
+    the FHIR version of what the card suggests."""
 
     card_uuid: str
     suggestion_uuid: str
     patient_id: str
     encounter_id: str | None
     model_card_url: str
+    fhir_version: FhirVersion = FhirVersion.R4
 
 
 def compose(
@@ -270,14 +273,14 @@ def _suggestion(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
             {
                 "type": "create",
                 "description": order.description,
-                "resource": _service_request(order, reason, frame),
+                "resource": rendered(_service_request(order, reason, frame), frame.fhir_version),
             }
         ],
     }
 
 
 def _service_request(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
-    """A draft order, the same JSON in R4 and R4B; the EHR completes and signs it."""
+    """A draft order, in R4; the EHR completes and signs it."""
     request: dict[str, Any] = {
         "resourceType": "ServiceRequest",
         "status": "draft",

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeVar, get_args
 from cds_service.clients.addresses import Network, read_network
 from cds_service.clients.keys import Key, KeyFault, read_jwks, read_private_key
 from cds_service.clients.urls import allowed_in, parse_base
+from fhir_mapping.versions import FhirVersion
 
 T = TypeVar("T")
-FhirVersion = Literal["STU3", "R4", "R5"]
 WriteBack = Literal["backend", "inline", "system-action", "off"]
 
 # CDS Hooks 2.0.1, "Trusting CDS Clients": never none, never symmetric; these two recommended.
@@ -43,7 +43,8 @@ class Backend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """One EHR that may call. Empty `audience`: the exact endpoint; empty `tenants`: any.
+    """One EHR that may call. Empty `audience`: the exact endpoint; empty `tenants`: any; no
+    `fhir_version`: each call's own, by its resources.
 
     `fhir_servers` are in normal form. `keys` are those of `jwks_file`; with them no key is ever
     fetched, and `jwks_url` is no more than the one `jku` that a token may name.
@@ -59,7 +60,7 @@ class Client:
     algorithms: tuple[str, ...] = RECOMMENDED_ALGORITHMS
     audience: tuple[str, ...] = ()
     tenants: tuple[str, ...] = ()
-    fhir_version: FhirVersion = "R4"
+    fhir_version: FhirVersion | None = None
     fhir_servers: tuple[str, ...] = ()
     private_networks: tuple[Network, ...] = ()
     oauth_client_id: str | None = None
@@ -112,7 +113,7 @@ def _client(table: Any, place: str, directory: Path, *, demo: bool) -> Client:
             "algorithms": partial(_list, of=_algorithm),
             "audience": partial(_list, of=_words),
             "tenants": partial(_list, of=_words),
-            "fhir_version": partial(_one_of, known=get_args(FhirVersion)),
+            "fhir_version": lambda value: FhirVersion(_one_of(value, known=tuple(FhirVersion))),
             "fhir_servers": partial(_list, of=partial(_base, demo=demo)),
             "private_networks": partial(_list, of=_network),
             "oauth_client_id": _words,

@@ -10,6 +10,7 @@ import structlog
 from cds_service.delivery.scopes import may_create
 from cds_service.delivery.send import send
 from cds_service.fhir_client import Created, FetchError
+from fhir_mapping.versions import FhirVersion
 
 if TYPE_CHECKING:
     from cds_service.parts import Parts
@@ -33,6 +34,7 @@ async def inline(
     token: str | None,
     scope: str,
     deadline: float,
+    version: FhirVersion,
 ) -> InlineResult:
     """One conditional create before `deadline` (loop time). It never raises FetchError: a
     write-back that fails costs the clinician nothing, and the assessment is stored here."""
@@ -41,7 +43,7 @@ async def inline(
     if not may_create(scope, "RiskAssessment"):
         return _left("the token's scope does not allow creating a RiskAssessment", record)
     try:
-        created = await send(parts.fhir, base, record.resource, token, deadline)
+        created = await send(parts.fhir, base, record.resource, token, deadline, version)
     except FetchError as fault:
         return _left(fault.reason, record)
     log.info("written back inline", assessment=record.id, existing=created.existing)

@@ -93,7 +93,9 @@ class Worker:
         token = await self.tokens.token(client)
         deadline = asyncio.get_running_loop().time() + TRY_SECONDS
         try:
-            return await send(self.parts.fhir, base, message.resource, token, deadline)
+            # As the clients file says now: a version that was wrong is mended there, and retried.
+            version = client.fhir_version
+            return await send(self.parts.fhir, base, message.resource, token, deadline, version)
         except FetchError as fault:
             if fault.status == 401 and token is not None:
                 self.tokens.forget(client, token)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from cds_service.delivery.in_call import InlineResult
 from cds_service.delivery.in_call import inline as create_inline
 from cds_service.delivery.plan import Way, WriteBackPlan, write_back_plan
+from cds_service.delivery.send import outgoing
 from cds_service.store import AssessmentRecord, OutboxMessage
+from fhir_mapping.versions import FhirVersion, rendered
 
 if TYPE_CHECKING:
     from cds_service.call import Call
@@ -18,8 +20,13 @@ if TYPE_CHECKING:
 _MESSAGES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:outbox-message")
 
 
-def message(parts: Parts, call: Call, record: AssessmentRecord) -> OutboxMessage | None:
-    """The message to commit together with `record`; None where the outbox is not its way."""
+def message(
+    parts: Parts, call: Call, record: AssessmentRecord, version: FhirVersion
+) -> OutboxMessage | None:
+    """The message to commit together with `record`; None where the outbox is not its way.
+
+    It is in the version of the call, which nobody can tell any more when it is sent.
+    """
     plan = _plan(parts, call)
     if plan.way is not Way.OUTBOX or plan.base is None or call.caller.client is None:
         return None
@@ -28,11 +35,13 @@ def message(parts: Parts, call: Call, record: AssessmentRecord) -> OutboxMessage
         assessment_id=record.id,
         fhir_base=plan.base,
         client=call.caller.client.name,
-        resource=record.resource,
+        resource=rendered(record.resource, version),
     )
 
 
-def system_actions(parts: Parts, call: Call, record: AssessmentRecord) -> list[dict[str, Any]]:
+def system_actions(
+    parts: Parts, call: Call, record: AssessmentRecord, version: FhirVersion
+) -> list[dict[str, Any]]:
     """What the EHR is asked to write by itself; empty where that is not its way.
 
     Only for an assessment that this very call made (or the same call sent again): a repeat with
@@ -43,12 +52,14 @@ def system_actions(parts: Parts, call: Call, record: AssessmentRecord) -> list[d
         return []
     if record.hook_instance != call.request.hook_instance:
         return []
-    resource = {name: value for name, value in record.resource.items() if name != "id"}
+    resource = outgoing(rendered(record.resource, version))
     description = "Record the risk assessment in the chart"
     return [{"type": "create", "description": description, "resource": resource}]
 
 
-async def inline(parts: Parts, call: Call, record: AssessmentRecord) -> InlineResult | None:
+async def inline(
+    parts: Parts, call: Call, record: AssessmentRecord, version: FhirVersion
+) -> InlineResult | None:
     """Write `record` back within what is left of the call; None where that is not its way."""
     plan = _plan(parts, call)
     if plan.way is not Way.INLINE or plan.base is None:
@@ -64,6 +75,7 @@ async def inline(parts: Parts, call: Call, record: AssessmentRecord) -> InlineRe
         granted.access_token if granted else None,
         granted.scope if granted else "",
         asyncio.get_running_loop().time() + left,
+        version,
     )
 
 

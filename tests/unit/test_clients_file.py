@@ -60,7 +60,7 @@ def test_the_example_of_the_contract_is_read(tmp_path: Path) -> None:
 
 def test_what_is_left_out_has_a_safe_default(tmp_path: Path) -> None:
     (client,) = read(tmp_path, PLAIN)
-    assert (client.write_back, client.fhir_version) == ("off", "R4")
+    assert (client.write_back, client.fhir_version) == ("off", None)
     assert client.algorithms == ("ES384", "RS384")
     assert client.fhir_servers == client.audience == client.tenants == ()
 
@@ -101,7 +101,7 @@ def test_no_file_is_no_client() -> None:
         (PLAIN + "algorithms = 'ES384'", "algorithms: must be a list"),
         (PLAIN + "audience = [1]", "audience: must be a text"),
         (PLAIN + "tenants = ['']", "tenants: must be a text"),
-        (PLAIN + "fhir_version = 'R3'", "fhir_version: must be one of STU3, R4, R5"),
+        (PLAIN + "fhir_version = 'R3'", "fhir_version: must be one of STU3, R4, R4B, R5"),
         (PLAIN + "fhir_servers = ['http://ehr.example.org/fhir']", "fhir_servers: must be"),
         (PLAIN + "fhir_servers = ['https://a@ehr.example.org/fhir']", "fhir_servers: must be"),
         (PLAIN + "write_back = 'on'", "write_back: must be one of backend, inline"),

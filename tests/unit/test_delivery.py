@@ -29,6 +29,7 @@ from cds_service.metrics import new_metrics
 from cds_service.parts import Parts
 from cds_service.settings import Settings
 from cds_service.store import AssessmentRecord, MessageState, MessageStatus, OutboxMessage, Store
+from fhir_mapping.versions import FhirVersion
 from tests.fakes.ehr import FakeEhr, Fault
 from tests.fakes.records import NOON, a_message, an_assessment, an_audit_entry, an_id
 from tests.fakes.tokens import a_key
@@ -405,7 +406,8 @@ def write_inline(
         parts = house.parts
         deadline = asyncio.get_running_loop().time() + seconds
         try:
-            return await inline(parts, record, house.ehr.base, token, scope, deadline)
+            base, r4 = house.ehr.base, FhirVersion.R4
+            return await inline(parts, record, base, token, scope, deadline, r4)
         finally:
             await parts.fhir.close()
 
@@ -468,19 +470,22 @@ def a_call(house: House, token: str = "call-token") -> Any:  # noqa: S107
     return SimpleNamespace(request=request, caller=caller, received_at=NOON)
 
 
-def write_back_of(house: House, record: AssessmentRecord) -> tuple[OutboxMessage | None, Any]:
+def write_back_of(
+    house: House, record: AssessmentRecord, version: FhirVersion = FhirVersion.R4
+) -> tuple[OutboxMessage | None, Any]:
     async def whole() -> tuple[OutboxMessage | None, Any]:
         parts, call = house.parts, a_call(house)
-        message = write_back.message(parts, call, record)
+        message = write_back.message(parts, call, record, version)
         house.store.record(record, [], an_audit_entry(), message)
         try:
-            return message, await write_back.inline(parts, call, record)
+            return message, await write_back.inline(parts, call, record, version)
         finally:
             await parts.fhir.close()
 
     return asyncio.run(whole())
 
 
+@pytest.mark.proves(44, 58)
 @pytest.mark.parametrize(
     ("way", "messages", "requests"),
     [("backend", 1, 0), ("inline", 0, 1), ("system-action", 0, 0), ("off", 0, 0)],
@@ -502,6 +507,36 @@ def test_the_message_of_a_call_is_the_stored_resource_for_its_own_server(house: 
     assert message.resource == record.resource
 
 
+IN_ENCOUNTER = {"resourceType": "RiskAssessment", "encounter": {"reference": "Encounter/e1"}}
+
+
+def in_encounter() -> AssessmentRecord:
+    identifier = {"system": "urn:cds-service:risk-assessment", "value": "a1"}
+    return an_assessment(identifier="a1", resource=IN_ENCOUNTER | {"identifier": [identifier]})
+
+
+@pytest.mark.parametrize("way", ["backend", "inline"])
+def test_a_server_gets_the_version_of_the_call(house: House, way: Any) -> None:
+    house.client = replace(house.client, write_back=way)
+    write_back_of(house, in_encounter(), FhirVersion.STU3)
+    house.work()
+    (received,) = house.ehr.resources
+    assert received["context"] == {"reference": "Encounter/e1"}
+    assert received["identifier"]["value"] == "a1"
+    (asked,) = house.ehr.fhir_requests
+    assert asked.headers["if-none-exist"] == "identifier=urn:cds-service:risk-assessment|a1"
+
+
+def test_a_version_that_was_wrong_is_mended_in_the_clients_file(house: House) -> None:
+    write_back_of(house, in_encounter(), FhirVersion.STU3)
+    house.client = replace(house.client, fhir_version=FhirVersion.R5)
+    house.work()
+    (received,) = house.ehr.resources
+    assert "context" not in received
+    assert received["encounter"] == {"reference": "Encounter/e1"}
+
+
+@pytest.mark.proves(39)
 def test_no_token_of_a_call_is_ever_stored(house: House, tmp_path: Path) -> None:
     for way in ("backend", "inline"):
         house.client = replace(house.client, write_back=way)  # type: ignore[arg-type]
