@@ -205,7 +205,7 @@ def study_choices(built: Built, development: Sample, recipe: Recipe, reporter: R
 
 def steps(recipe: Recipe) -> int:
     """How often a run begins a step after its data are read, for a progress bar."""
-    return len(recipe.scenarios) + 8 + bool(recipe.raw["studies"].get("panels"))
+    return len(recipe.scenarios) + 7 + bool(recipe.raw["studies"].get("panels"))
 
 
 def joined(sample: Sample, other: Sample) -> Sample:
