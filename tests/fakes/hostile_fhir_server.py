@@ -48,6 +48,7 @@ class HostileFhirServer:
     heard: list[Heard] = field(default_factory=list)
     bytes_sent: int = 0
     elsewhere: str = "http://169.254.169.254"
+    next_link: str = ""
     asked: threading.Event = field(default_factory=threading.Event)
     hung_up: threading.Event = field(default_factory=threading.Event)
     _released: threading.Event = field(default_factory=threading.Event)
@@ -240,6 +241,11 @@ BEHAVIOURS: dict[str, Behaviour] = {
     ),
     "endless next": _endless_next,
     "next is itself": lambda server, heard: _page(server, heard, server.url + heard.target),
+    "next as told": lambda server, heard: (
+        _page(server, heard, server.next_link)
+        if len(server.heard) == 1
+        else iter([answer(200, record_of(heard) | {"resourceType": "Bundle"})])
+    ),
     "next is elsewhere": lambda server, heard: _page(
         server, heard, f"{server.elsewhere}/fhir/{heard.type}"
     ),
