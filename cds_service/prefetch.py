@@ -79,7 +79,10 @@ def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> Ke
     if not isinstance(entries, list):
         return Missing("was sent as a Bundle whose entries are no list")
     held = list(_resources(entries))
-    faults = [r for r in held if r.get("resourceType") == "OperationOutcome" and _is_fault(r)]
+    # R5 may say beside the entries what went wrong (Bundle.issues).
+    issues = bundle.get("issues")
+    said = [*held, issues] if isinstance(issues, dict) else held
+    faults = [r for r in said if r.get("resourceType") == "OperationOutcome" and _is_fault(r)]
     wanted = _type_of(template)
     resources = tuple(r for r in held if r.get("resourceType") == wanted)
     if "?" not in template:

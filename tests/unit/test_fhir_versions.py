@@ -492,6 +492,17 @@ def test_the_clients_file_has_the_last_word(version: FhirVersion, parts: Parts) 
             validate(resource, version)
 
 
+@pytest.mark.parametrize(("severity", "status"), [("error", 412), ("warning", 200)])
+def test_what_r5_says_beside_the_entries_is_heard(
+    severity: str, status: int, app_client: Service
+) -> None:
+    chart = payload(FhirVersion.R5, "chart")
+    issue = {"severity": severity, "code": "incomplete"}
+    chart["conditions"]["issues"] = {"resourceType": "OperationOutcome", "issue": [issue]}
+    validate(chart["conditions"], FhirVersion.R5)
+    assert app_client.call(patient_view(prefetch=chart)).status_code == status
+
+
 def test_prefetch_without_marks_is_answered_in_r4(parts: Parts) -> None:
     chart = {
         "patient": patient(),
