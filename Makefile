@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := cds_service fhir_mapping risk_model model_training tests benchmarks
 
-.PHONY: help run test check bench setup format lock clean
+.PHONY: help run test check bench audit fuzz conformance setup format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -26,6 +26,16 @@ check: .venv/.dev  ## formatter, linter, type checker
 
 bench: .venv/.dev  ## benchmarks, as ratios to the floor of the same run
 	$(BIN)/python -m benchmarks
+
+audit: .venv/.dev  ## known vulnerabilities of the packages, secrets in the files
+	$(BIN)/python .ci/audit.py
+
+conformance: .venv/.dev  ## write docs/conformance.md anew from the tests
+	$(BIN)/python -m tests.conformance.write
+
+COUNT ?= 100000
+fuzz: .venv/.dev  ## COUNT=100000 mutated requests: no 5xx, always JSON
+	$(BIN)/python -m tests.conformance.mutations --count $(COUNT)
 
 setup: .venv/.dev  ## only the .venv
 

@@ -373,11 +373,13 @@ def main() -> int:
     reader = argparse.ArgumentParser(description=__doc__)
     reader.add_argument("--count", type=int, default=100_000)
     reader.add_argument("--seed", type=int, default=1)
+    reader.add_argument("--first", type=int, default=0, help="the number of the first mutation")
     reader.add_argument("--only", type=int, help="send this one mutation, and show it")
     reader.add_argument("--seconds", type=float, help="stop after this time")
     given = reader.parse_args()
     configure_logging("CRITICAL")
-    numbers = range(given.count) if given.only is None else [given.only]
+    whole = range(given.first, given.first + given.count)
+    numbers = whole if given.only is None else [given.only]
     if given.only is not None:
         sys.stdout.write(f"{mutation(given.seed, given.only)}\n")
     with tempfile.TemporaryDirectory() as folder:

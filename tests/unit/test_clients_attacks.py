@@ -242,6 +242,7 @@ REFUSAL = {
 }
 
 
+@pytest.mark.proves(69, 70, 71, 72, 73, 74, 75)
 @pytest.mark.parametrize("case", ATTACKS, ids=named)
 def test_an_attack_is_the_same_401_at_every_door(hospital: Service, case: Case) -> None:
     for method, path in DOORS:
@@ -260,6 +261,7 @@ def test_an_attack_is_the_same_401_at_every_door(hospital: Service, case: Case) 
     assert all(entry.status == 401 for entry in hospital.audited())
 
 
+@pytest.mark.proves(70, 74)
 @pytest.mark.parametrize("case", FRIENDLY, ids=named)
 def test_a_friendly_token_is_let_in_once(hospital: Service, case: Case) -> None:
     headers = fields(case, token_of(case, PUBLIC_URL + HOOK_URL))
@@ -267,6 +269,7 @@ def test_a_friendly_token_is_let_in_once(hospital: Service, case: Case) -> None:
     assert (first.status_code, again.status_code) == (200, 401)
 
 
+@pytest.mark.proves(71)
 @pytest.mark.parametrize("algorithm", ["none", "None", "", "HS256", "HS384", "HS512", "dir", 1])
 def test_a_clients_file_that_asks_for_such_an_algorithm_is_refused_at_start(
     tmp_path: Path, algorithm: str | int

@@ -335,6 +335,7 @@ FULL = an_assessment(
 )
 
 
+@pytest.mark.proves(4)
 @VERSIONS
 @pytest.mark.parametrize("resource", [an_assessment(encounter=None), FULL])
 def test_a_risk_assessment_is_valid_in_every_version(

@@ -162,6 +162,7 @@ def test_without_prefetch_everything_is_read_with_the_token(
     assert not [heard for heard in hostile.heard if TOKEN in heard.target]
 
 
+@pytest.mark.proves(37)
 def test_keys_are_read_side_by_side_within_one_deadline(
     hostile: HostileFhirServer, parts: Parts
 ) -> None:
@@ -178,6 +179,7 @@ def test_keys_are_read_side_by_side_within_one_deadline(
     }
 
 
+@pytest.mark.proves(33)
 @pytest.mark.parametrize(
     "sent",
     [None, outcome(), searchset(outcome()), searchset(observation("2345-7", 1, "x"), outcome())],
@@ -203,6 +205,7 @@ def test_null_for_the_patient_is_a_412_and_no_request(
     assert hostile.heard == []
 
 
+@pytest.mark.proves(35)
 @pytest.mark.parametrize(
     ("link", "asked"),
     [
@@ -229,6 +232,7 @@ def test_a_next_link_is_followed_on_the_server_itself_and_else_the_query_is_aske
 # Tokens -------------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(38, 42)
 @pytest.mark.parametrize(
     ("granted", "status"),
     [
@@ -267,6 +271,7 @@ def test_a_scope_with_a_query_leaves_the_diagnoses_in_doubt(
     }
 
 
+@pytest.mark.proves(43)
 @pytest.mark.parametrize(("registered", "status"), [("cds-service", 200), ("another", 400)])
 def test_a_token_for_another_oauth_client_is_refused_with_no_request(
     registered: str, status: int, hostile: HostileFhirServer, parts: Parts, tmp_path: Path

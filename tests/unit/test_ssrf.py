@@ -100,6 +100,7 @@ class Names:
 # Spellings ----------------------------------------------------------------------------------
 
 
+@pytest.mark.proves(40)
 def test_each_spelling_goes_to_the_one_place_that_it_means_or_nowhere(parts: Parts) -> None:
     """The whole service; each name looked up, connection and request is on record."""
     with HostileFhirServer() as server:
