@@ -63,6 +63,14 @@ class ServiceProcess:
             self._process.terminate()
         self._process.wait(timeout=START_SECONDS)
 
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send it, and wait for nothing."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """`kill -9`: no goodbye, nothing flushed."""
         self._process.send_signal(signal.SIGKILL)

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from cds_service.app import application
+from cds_service.assess import assess
 from cds_service.errors import CallTimedOut
 from cds_service.limits.call_time import CallTime, on_the_clock, seal_call
 from cds_service.limits.calls import MONITORS, Calls
@@ -251,11 +252,10 @@ def test_a_call_that_times_out_before_its_commit_stores_nothing(
 ) -> None:
     settings = replace(parts.settings, call_timeout_ms=300)
     service = Service.of(replace(parts, settings=settings))
-    judged = services.assess
 
     async def slow(*of_the_call: Any) -> Any:
         await asyncio.sleep(60)
-        return await judged(*of_the_call)
+        return await assess(*of_the_call)
 
     monkeypatch.setattr(services, "assess", slow)
     answer = service.call(patient_view(), headers={"Origin": ORIGIN})
