@@ -49,11 +49,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationChoice:
-    """The chosen method's calibration.json, and each method's cross-validated loss per fold."""
+    """The chosen method's calibration.json, and of each method the log loss per fold and, over
+    all folds, how many events came for each that was foretold; held-out people throughout."""
 
     method: str
     exported: Json
     losses: Mapping[str, tuple[float, ...]]
+    observed_to_expected: Mapping[str, float]
 
 
 def rows_to_calibrate(out_of_fold: OutOfFold, sample: Sample, recipe: Recipe) -> Rows:
@@ -68,17 +70,28 @@ def rows_to_calibrate(out_of_fold: OutOfFold, sample: Sample, recipe: Recipe) ->
 
 
 def choose_calibration(
-    rows: Rows, folds: Sequence[Flags], methods: Sequence[str]
+    rows: Rows, folds: Sequence[Flags], rule: Mapping[str, Any]
 ) -> CalibrationChoice:
-    """`folds`: who is held out, over the rows. The simplest method within one standard error of
-    the best is taken; `methods` goes from simple to rich."""
-    losses = {
-        method: tuple(_held_out_loss(rows, inside, method) for inside in folds)
-        for method in methods
-    }
-    best = min(methods, key=lambda method: np.mean(losses[method]))
-    chosen = next(method for method in methods if _as_good(losses[method], losses[best]))
-    return CalibrationChoice(method=chosen, exported=fit_calibration(rows, chosen), losses=losses)
+    """`folds`: who is held out, over the rows. `rule`: the `methods`, from simple to rich, and how
+    far observed / expected may lie from 1, `in_the_large`.
+
+    Of the methods that put the level right the simplest within one standard error of the best is
+    taken. Log loss alone hardly sees a level that is wrong for everybody; a clinician does. Where
+    no method puts it right, all are compared.
+    """
+    methods = rule["methods"]
+    held_out = {method: [_held_out(rows, inside, method) for inside in folds] for method in methods}
+    losses = {method: tuple(part.loss for part in held_out[method]) for method in methods}
+    level = {method: _level(held_out[method]) for method in methods}
+    right = [name for name in methods if abs(level[name] - 1) <= rule["in_the_large"]] or methods
+    best = min(right, key=lambda method: np.mean(losses[method]))
+    chosen = next(method for method in right if _as_good(losses[method], losses[best]))
+    return CalibrationChoice(
+        method=chosen,
+        exported=fit_calibration(rows, chosen),
+        losses=losses,
+        observed_to_expected=level,
+    )
 
 
 def fit_calibration(rows: Rows, method: str) -> Json:
@@ -92,13 +105,31 @@ def calibrated(exported: Json, margins: Floats) -> Floats:
     return calibrated_log_odds(parse_calibration(exported), margins)
 
 
-def _held_out_loss(rows: Rows, inside: Flags, method: str) -> float:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _HeldOut:
+    """One fold by a method fitted on the others; infinite and NaN where it could not be."""
+
+    loss: float
+    observed: float
+    expected: float
+
+
+def _held_out(rows: Rows, inside: Flags, method: str) -> _HeldOut:
     held = rows.only(inside)
     try:
         exported = fit_calibration(rows.only(~inside), method)
     except DatasetError:
-        return np.inf
-    return log_loss(calibrated(exported, held.margins), held.events, held.weights)
+        return _HeldOut(loss=np.inf, observed=np.nan, expected=np.nan)
+    log_odds = calibrated(exported, held.margins)
+    return _HeldOut(
+        loss=log_loss(log_odds, held.events, held.weights),
+        observed=float(held.weights @ held.events),
+        expected=float(held.weights @ logistic(log_odds)),
+    )
+
+
+def _level(parts: Sequence[_HeldOut]) -> float:
+    return sum(part.observed for part in parts) / sum(part.expected for part in parts)
 
 
 def _as_good(losses: Sequence[float], best: Sequence[float]) -> bool:

@@ -231,7 +231,7 @@ def _calibration(unseen: OutOfFold, development: Sample, recipe: Recipe) -> Cali
     return choose_calibration(
         rows_to_calibrate(unseen, development, recipe),
         [np.tile(inside, 2) for inside in folds_of(development, recipe)],
-        recipe.raw["calibration"]["methods"],
+        recipe.raw["calibration"],
     )
 
 
@@ -239,11 +239,18 @@ def _calibration_section(choice: CalibrationChoice) -> Json:
     return {
         "chosen": choice.method,
         "methods": [
-            {"id": method, "log_loss": round(mean, 6) if np.isfinite(mean) else None}
+            {
+                "id": method,
+                "log_loss": _finite(float(np.mean(losses)), 6),
+                "observed_to_expected": _finite(choice.observed_to_expected[method], 4),
+            }
             for method, losses in choice.losses.items()
-            for mean in (float(np.mean(losses)),)
         ],
     }
+
+
+def _finite(value: float, digits: int) -> float | None:
+    return round(value, digits) if np.isfinite(value) else None
 
 
 def _folds(development: Sample, recipe: Recipe) -> list[list[str]]:

@@ -133,6 +133,7 @@ max_depth = { kind = "int", low = 1, high = 3 }
 learning_rate = { kind = "float", low = 0.1, high = 0.5, log = true }
 
 [calibration]
+in_the_large = 0.25
 methods = ["none", "sigmoid", "beta", "isotonic"]
 
 [thresholds]

@@ -127,7 +127,7 @@ def _entry(
         "id": panel["id"],
         "title": panel["title"],
         "inputs": list(panel["inputs"]),
-        "verdict": "in" if earned and served else "out",
+        "verdict": "in" if served and (earned or panel.get("kept")) else "out",
         "reason": _reason(panel, helps_first, helping, earned=earned, served=served),
         "gain": {
             setting: {outcome: figure(entry) for outcome, entry in entries.items()}
@@ -149,6 +149,11 @@ def _reason(
         return f"Adds to the ranking for HbA1c and for {said}."
     if earned:
         return f"Adds to the ranking; left out because {panel['why_not']}."
+    if panel.get("kept"):
+        return (
+            "No gain for both kinds of outcome that can be told from chance; kept, because "
+            f"{panel['kept']}."
+        )
     if helps_first:
         return (
             "Helps for HbA1c; for a raised fasting glucose no gain can be told from chance. What "

@@ -140,7 +140,7 @@ def test_the_simplest_method_that_is_as_good_as_the_best_is_chosen(
     truth: Floats, chosen: str
 ) -> None:
     rows = happened(truth)
-    choice = choose_calibration(rows, thirds(), METHODS)
+    choice = choose_calibration(rows, thirds(), {"methods": METHODS, "in_the_large": 10.0})
     assert choice.method == chosen
     assert choice.exported == fit_calibration(rows, chosen)
 
@@ -151,14 +151,14 @@ def test_losses_are_of_people_held_out_from_the_fit() -> None:
     exported = fit_calibration(rows.only(~inside), "beta")
     held = rows.only(inside)
     expected = log_loss(calibrated(exported, held.margins), held.events, held.weights)
-    losses = choose_calibration(rows, thirds(), METHODS).losses
+    losses = choose_calibration(rows, thirds(), {"methods": METHODS, "in_the_large": 10.0}).losses
     assert losses["beta"][1] == pytest.approx(expected)
     assert {len(values) for values in losses.values()} == {3}
 
 
 def test_a_richer_method_is_not_taken_for_a_gain_within_one_standard_error() -> None:
     rows = happened(MARGINS, seed=11)
-    choice = choose_calibration(rows, thirds(), METHODS)
+    choice = choose_calibration(rows, thirds(), {"methods": METHODS, "in_the_large": 10.0})
     mean = {method: np.mean(losses) for method, losses in choice.losses.items()}
     assert choice.method == "none"
     best = min(mean, key=lambda method: mean[method])
@@ -179,3 +179,13 @@ def test_everybody_calibrates_twice_as_recorded_and_with_holes() -> None:
     as_recorded, with_holes = rows.weights.reshape(2, 8)
     assert as_recorded == pytest.approx(sample.weights * 0.75)
     assert with_holes == pytest.approx(sample.weights * 0.25)
+
+
+def test_a_method_that_leaves_the_level_wrong_for_everybody_is_not_taken() -> None:
+    """Too high a level costs little log loss where the outcome is rare, and a third of all truth."""
+    rows = happened(MARGINS - 0.35, seed=3)
+    lenient = choose_calibration(rows, thirds(), {"methods": ["none"], "in_the_large": 0.1})
+    assert lenient.observed_to_expected["none"] < 0.9
+    choice = choose_calibration(rows, thirds(), {"methods": METHODS, "in_the_large": 0.1})
+    assert choice.method != "none"
+    assert choice.observed_to_expected[choice.method] == pytest.approx(1, abs=0.05)
