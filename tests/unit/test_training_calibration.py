@@ -182,7 +182,7 @@ def test_everybody_calibrates_twice_as_recorded_and_with_holes() -> None:
 
 
 def test_a_method_that_leaves_the_level_wrong_for_everybody_is_not_taken() -> None:
-    """Too high a level costs little log loss where the outcome is rare, and a third of all truth."""
+    """Where an outcome is rare, a level too high by a third costs little log loss."""
     rows = happened(MARGINS - 0.35, seed=3)
     lenient = choose_calibration(rows, thirds(), {"methods": ["none"], "in_the_large": 0.1})
     assert lenient.observed_to_expected["none"] < 0.9
