@@ -100,6 +100,19 @@ def test_a_rotated_key_is_found_at_once_and_an_unknown_one_asks_once_in_a_while(
     asyncio.run(work())
 
 
+def test_many_unknown_keys_at_once_ask_once() -> None:
+    server = Server(ok(K1))
+
+    async def work() -> None:
+        async with keys_at(server) as keys:
+            await keys.find("k1")
+            found = await asyncio.gather(*(keys.find(f"unknown {n}") for n in range(50)))
+            assert found == [[]] * 50
+            assert server.asked == 2
+
+    asyncio.run(work())
+
+
 def test_an_unknown_key_does_not_ask_twice_for_the_first_set() -> None:
     server = Server(ok(K1))
 

@@ -221,6 +221,26 @@ def test_an_answer_that_nobody_reads_gives_its_place_back() -> None:
     worked_through(work)
 
 
+# What is unpacked: nothing -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "coding",
+    ["gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "compress", "gzip, gzip", "identity, gzip"],
+)
+def test_a_compressed_body_is_415_and_not_one_byte_of_it_is_read(
+    app_client: Service, coding: str
+) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("it must not be read")
+        yield b""
+
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    answer = app_client.request("POST", HOOK_URL, content=never(), headers=headers)
+    assert answer.status_code == 415
+    assert app_client.stored() == 0
+
+
 # What is stored ------------------------------------------------------------------------------
 
 
