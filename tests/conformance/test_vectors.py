@@ -14,6 +14,7 @@ import pytest
 
 from cds_service.app import application, assemble
 from cds_service.clients import Clients
+from cds_service.fhir_client import FhirClient
 from cds_service.metrics import new_metrics
 from cds_service.parts import Parts
 from cds_service.settings import Settings
@@ -89,6 +90,8 @@ def play(house: House, tmp_path: Path) -> Iterator[Any]:
                 store=store,
                 metrics=new_metrics(),
                 settings=_settings(house.assembled.settings, case.request),
+                # Of its own, and closed: the EHR of a case ends when its connections do.
+                fhir=FhirClient(reach=house.assembled.clients.reach),
             )
             if case.request.get("profile") == "production":
                 parts = replace(parts, clients=Clients((), demo=False))
@@ -98,6 +101,7 @@ def play(house: House, tmp_path: Path) -> Iterator[Any]:
                 "elsewhere": elsewhere.url if elsewhere else "",
             }
             answers = house.runner.run(_send(parts, case.request, names))
+            house.runner.run(parts.fhir.close())
             return Seen(answers=answers, parts=parts, ehr=ehr, elsewhere=elsewhere)
 
         yield run
