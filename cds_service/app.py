@@ -19,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from cds_service import delivery
+from cds_service.audit.calls import AuditCalls, keep_writing
+from cds_service.audit.refusals import Refusals
 from cds_service.clients import Clients, ClientsFileError
 from cds_service.clients.replay import TokensSeenByAll
 from cds_service.cors import Cors
@@ -188,6 +190,7 @@ def check_wording(definition: ServiceDefinition, loaded: LoadedModel) -> None:
 
 def application(parts: Parts) -> FastAPI:
     """The ASGI application around `parts`. Middleware is listed from the outside in."""
+    refusals = Refusals()
     app = FastAPI(
         title="cds-service",
         lifespan=lifespan,
@@ -197,6 +200,7 @@ def application(parts: Parts) -> FastAPI:
         middleware=[
             Middleware(Cors, settings=parts.settings),
             Middleware(Observe, metrics=parts.metrics),
+            Middleware(AuditCalls, parts=parts, refusals=refusals),
             Middleware(Calls, settings=parts.settings),
         ],
         exception_handlers={
@@ -205,7 +209,7 @@ def application(parts: Parts) -> FastAPI:
             RequestValidationError: answer_validation_error,
         },
     )
-    app.state.parts = parts
+    app.state.parts, app.state.refusals = parts, refusals
     for routes in (discovery, services, feedback, predict, fhir, health, pages):
         app.include_router(routes.router(parts))
     return app
@@ -224,12 +228,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
     stop = asyncio.Event()
     worker = asyncio.create_task(delivery.run(parts, stop))
     worker.add_done_callback(tell_end)
+    auditor = asyncio.create_task(keep_writing(parts, app.state.refusals, stop))
     log.info("started", profile=parts.settings.profile, services=list(parts.services))
     try:
         yield {HEAD_SECONDS: parts.settings.read_timeout_ms / 1000}
     finally:
         stop.set()
-        _, unfinished = await asyncio.wait([worker], timeout=STOP_SECONDS)
+        _, unfinished = await asyncio.wait([worker, auditor], timeout=STOP_SECONDS)
         for task in unfinished:
             task.cancel()
         await parts.fhir.close()

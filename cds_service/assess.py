@@ -9,9 +9,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from anyio import to_thread
+from anyio import get_cancelled_exc_class, to_thread
 
 from cds_service import cards, prefetch
+from cds_service.audit.facts import CallFacts
 from cds_service.call import Call
 from cds_service.clients import Caller
 from cds_service.complete import complete
@@ -21,7 +22,7 @@ from cds_service.hooks import HookRequest, ServiceDefinition
 from cds_service.inputs import identifier_of, inputs_of
 from cds_service.judgement import Judgement, Scored, judge, outcome_name
 from cds_service.parts import Parts
-from cds_service.store import AssessmentRecord, AuditEntry, IssuedCard
+from cds_service.store import AssessmentRecord, IssuedCard
 from fhir_mapping import FeatureVector, map_features
 from fhir_mapping.risk_assessment import (
     About,
@@ -47,15 +48,24 @@ class HookAnswer:
 
 
 async def assess(
-    parts: Parts, request: HookRequest, definition: ServiceDefinition, caller: Caller
+    parts: Parts,
+    request: HookRequest,
+    definition: ServiceDefinition,
+    caller: Caller,
+    facts: CallFacts,
 ) -> HookAnswer:
-    """Raises PrefetchUnavailable (412), BadRequest for another patient's data, StoreUnavailable."""
+    """Raises PrefetchUnavailable (412), BadRequest for another patient's data, StoreUnavailable.
+
+    An answer's audit row is committed with its assessment; `facts` then says so. That of a call
+    which ends in any other way is written by `AuditCalls`.
+    """
     call = Call(
         parts=parts,
         request=request,
         definition=definition,
         caller=caller,
-        received_at=parts.clock(),
+        received_at=facts.received_at,
+        facts=facts,
     )
     try:
         states = prefetch.states(definition.prefetch, request)
@@ -64,7 +74,11 @@ async def assess(
         prefetch.check_available(states, definition)
         prefetch.check_patient(states, call.patient_id)
     except ServiceError as fault:
-        await to_thread.run_sync(_audit_refusal, call, fault)
+        _count_refusal(call, f"refused:{type(fault).__name__}")
+        raise
+    except get_cancelled_exc_class():
+        # The client has left, or the process ends.
+        _count_refusal(call, "client-left")
         raise
     answer, record, version = await to_thread.run_sync(_conclude, call, states)
     if record:
@@ -99,9 +113,10 @@ def _conclude(
     stored = call.parts.store.record(
         record,
         [_issued(call, card, record) for card in shown],
-        _audit_entry(call, outcome, 200),
+        call.facts.entry(outcome=outcome, status=200),
         write_back.message(call.parts, call, record, version) if record else None,
     )
+    call.facts.written = True
     _count(call, shown, outcome)
     answer = HookAnswer(
         cards=[card.body for card in shown],
@@ -203,28 +218,8 @@ def _issued(call: Call, card: cards.Card, record: AssessmentRecord | None) -> Is
     )
 
 
-def _audit_refusal(call: Call, fault: ServiceError) -> None:
-    entry = _audit_entry(call, f"refused:{type(fault).__name__}", fault.status)
-    call.parts.store.record(None, [], entry, None)
-    call.parts.metrics.count_assessment(service=call.definition.id, outcome=entry.outcome)
-
-
-def _audit_entry(call: Call, outcome: str, status: int) -> AuditEntry:
-    client = call.caller.client
-    return AuditEntry(
-        recorded_at=call.received_at,
-        client=client.name if client else None,
-        tenant=call.caller.tenant,
-        user=call.request.context.user_id,
-        address=call.caller.address,
-        patient_id=call.patient_id,
-        hook_instance=call.request.hook_instance,
-        service_id=call.definition.id,
-        model=call.definition.model,
-        model_version=call.definition.model_version,
-        outcome=outcome,
-        status=status,
-    )
+def _count_refusal(call: Call, outcome: str) -> None:
+    call.parts.metrics.count_assessment(service=call.definition.id, outcome=outcome)
 
 
 def _count(call: Call, shown: list[cards.Card], outcome: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from cds_service.audit.facts import CallFacts
 from cds_service.clients import Caller
 from cds_service.hooks import HookRequest, ServiceDefinition
 from cds_service.parts import Parts
@@ -19,6 +20,7 @@ class Call:
     definition: ServiceDefinition
     caller: Caller
     received_at: datetime
+    facts: CallFacts
 
     @property
     def patient_id(self) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cds_service import __version__
 from cds_service.app import START_FAULTS, assemble, create_app_from_environment, utc_now
+from cds_service.audit_cli import audit
 from cds_service.demo.cli import demo
 from cds_service.hooks_file import hooks
 from cds_service.limits.connection import LARGEST_HEAD_BYTES, bounded_protocol
@@ -31,6 +32,7 @@ program = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # they could hold a patient's record
 )
+program.add_typer(audit, name="audit")
 program.add_typer(demo, name="demo")
 program.add_typer(hooks, name="hooks")
 program.command(epilog="Example: cds-service score request.json")(score)

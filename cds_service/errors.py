@@ -28,6 +28,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
+# Logged and audited, never sent: the caller left before the answer. No status of HTTP says so;
+# nginx writes this one.
+CLIENT_LEFT = 499
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issue:
     """One OperationOutcome.issue: what is wrong, and where in the request.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from types import TracebackType
@@ -37,6 +38,7 @@ def configure_logging(level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         exception_frames,
+        known_part_of_endpoint,
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -85,6 +87,20 @@ def exception_frames(_logger: Any, _method: str, event: dict[str, Any]) -> dict[
     if isinstance(fault, BaseException):
         event["exception"] = type(fault).__qualname__
         event["frames"] = _frames(fault.__traceback__)
+    return event
+
+
+# The words of our own paths; what a caller puts after them is a caller's text.
+_OWN_PATH = re.compile(r".*?/(?:cds-services|fhir/RiskAssessment|fhir|predict)(?=/|$)")
+
+
+def known_part_of_endpoint(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Cut `endpoint` after the part that is ours: nobody has shown yet who wrote the rest."""
+    endpoint = event.get("endpoint")
+    if isinstance(endpoint, str):
+        own = _OWN_PATH.match(endpoint)
+        known = own.group() if own else ""
+        event["endpoint"] = endpoint if known == endpoint else f"{known}/…"
     return event
 
 

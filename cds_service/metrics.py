@@ -28,6 +28,7 @@ class Metrics:
     seconds: Histogram
     cards: Counter
     assessments: Counter
+    unaudited: Counter
 
     def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template such as `/fhir/RiskAssessment/{id}`."""
@@ -42,6 +43,10 @@ class Metrics:
     def count_assessment(self, *, service: str, outcome: str) -> None:
         """One call assessed; `outcome` is a name out of `assess.py`'s short list."""
         self.assessments.labels(service=service, outcome=outcome).inc()
+
+    def count_unaudited(self, *, calls: int, answered: bool) -> None:
+        """Calls without an audit row; an answer that could not be put on record became a 503."""
+        self.unaudited.labels(call="answered" if answered else "refused").inc(calls)
 
     def text(self) -> bytes:
         """The registry in Prometheus text format, summed over workers where there are several."""
@@ -78,5 +83,11 @@ def new_metrics() -> Metrics:
         cards=Counter("cds_cards", "Cards shown", ["service", "kind"], registry=registry),
         assessments=Counter(
             "cds_assessments", "Calls assessed", ["service", "outcome"], registry=registry
+        ),
+        unaudited=Counter(
+            "cds_unaudited_calls",
+            "Calls whose audit row could not be written",
+            ["call"],
+            registry=registry,
         ),
     )

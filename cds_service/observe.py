@@ -10,7 +10,7 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cds_service.errors import InternalFault
+from cds_service.errors import CLIENT_LEFT, InternalFault
 from cds_service.log import notes_of
 from cds_service.metrics import METHODS, Metrics
 from cds_service.routes.answers import fault_answer
@@ -18,8 +18,6 @@ from cds_service.routes.answers import fault_answer
 log = structlog.get_logger(__name__)
 
 UNKNOWN_ROUTE = "unknown"
-# What nginx writes when the client left before the answer; no status of HTTP says so.
-CLIENT_LEFT = 499
 
 
 class Observe:

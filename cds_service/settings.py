@@ -41,6 +41,7 @@ class Settings:
     max_concurrent_calls: int = 32
     max_waiting_calls: int = 128
     cors_origins: tuple[str, ...] = ()
+    audit_retention_years: int = 7
     log_level: str = "INFO"
     time_zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
@@ -164,6 +165,8 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "max_concurrent_calls": _count(1, 1_000),
     "max_waiting_calls": _count(0, 100_000),
     "cors_origins": _origins,
+    # 45 CFR 164.316(b)(2)(i) says six; some states say seven, and so does this service.
+    "audit_retention_years": _count(7, 100),
     "log_level": _log_level,
     "time_zone": _time_zone,
 }

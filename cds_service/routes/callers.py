@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fastapi import Request
 
+from cds_service.audit.facts import note_caller
 from cds_service.clients import Caller
 from cds_service.parts import Parts
 
@@ -15,13 +16,15 @@ async def caller_of(parts: Parts, request: Request) -> Caller:
 
     The endpoint is the URL as the client knows it: behind a proxy the Host header proves nothing.
     """
-    return await parts.clients.authenticate(
+    caller = await parts.clients.authenticate(
         # Several fields are one, with commas (RFC 9110, section 5.3); that is no token.
         ", ".join(request.headers.getlist("authorization")) or None,
         endpoint=f"{parts.settings.public_url}{request.url.path}",
         now=parts.clock(),
         address=request.client.host if request.client else None,
     )
+    note_caller(request, caller)
+    return caller
 
 
 def client_of_call(parts: Parts, caller: Caller, fhir_server: str | None) -> Caller:

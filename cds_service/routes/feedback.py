@@ -8,6 +8,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from cds_service.audit.facts import CallFacts, facts_of
 from cds_service.clients import Caller
 from cds_service.hooks import CardFeedback, parse_feedback
 from cds_service.log import note
@@ -15,7 +16,7 @@ from cds_service.parts import Parts
 from cds_service.routes.answers import json_answer
 from cds_service.routes.callers import caller_of
 from cds_service.routes.services import read_object, service
-from cds_service.store import AuditEntry, FeedbackItem
+from cds_service.store import FeedbackItem
 
 
 def router(parts: Parts) -> APIRouter:
@@ -30,19 +31,25 @@ def router(parts: Parts) -> APIRouter:
         caller = await caller_of(parts, request)
         definition = service(parts, service_id)
         note(request, service=definition.id)
+        facts = facts_of(request)
+        facts.serve(definition)
         body = await read_object(parts, request)
-        stored = await to_thread.run_sync(keep, parts, definition.id, caller, body)
+        facts.read_feedback(body)
+        stored = await to_thread.run_sync(keep, parts, definition.id, caller, body, facts)
         return json_answer({"stored": stored})
 
     return routes
 
 
-def keep(parts: Parts, service_id: str, caller: Caller, body: dict[str, Any]) -> int:
+def keep(
+    parts: Parts, service_id: str, caller: Caller, body: dict[str, Any], facts: CallFacts
+) -> int:
     """How many items of `body` were new; raises BadRequest. It blocks: not for the event loop."""
     sent = parse_feedback(body)
-    now = parts.clock()
-    items = [stored_form(item, service_id, caller, now) for item in sent]
-    return parts.store.add_feedback(items, audit_entry(service_id, caller, now))
+    items = [stored_form(item, service_id, caller, facts.received_at) for item in sent]
+    stored = parts.store.add_feedback(items, facts.entry(outcome="feedback", status=200))
+    facts.written = True
+    return stored
 
 
 def stored_form(
@@ -61,17 +68,4 @@ def stored_form(
         accepted_suggestions=tuple(suggestion.id for suggestion in sent.accepted_suggestions),
         override_reason=reason.model_dump(exclude_none=True) if reason else None,
         user_comment=override.user_comment if override else None,
-    )
-
-
-def audit_entry(service_id: str, caller: Caller, now: datetime) -> AuditEntry:
-    """Feedback names cards, not patients: neither does its audit row."""
-    return AuditEntry(
-        recorded_at=now,
-        outcome="feedback",
-        status=200,
-        client=caller.client.name if caller.client else None,
-        tenant=caller.tenant,
-        address=caller.address,
-        service_id=service_id,
     )

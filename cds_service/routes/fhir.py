@@ -13,6 +13,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
 from cds_service import __version__
+from cds_service.audit.facts import LONGEST, facts_of
 from cds_service.body import read_bounded
 from cds_service.clients import Caller
 from cds_service.errors import BadRequest, NotFound, NotJson
@@ -73,9 +74,13 @@ def router(parts: Parts) -> APIRouter:
         caller = await caller_of(parts, request)
         record = await to_thread.run_sync(parts.store.risk_assessment, id)
         origin = origin_of(parts, caller)
+        facts = facts_of(request)
+        facts.resource_id = id[:LONGEST]
         # Another client's resource and one that does not exist look the same from outside.
         if record is None or (origin is not None and record.origin != origin):
             raise NotFound("There is no such RiskAssessment.")
+        facts.patient_id = record.patient_id
+        facts.model, facts.model_version = record.model, record.model_version
         return fhir_answer(as_resource(record))
 
     return routes
@@ -91,7 +96,10 @@ async def read_form(request: Request) -> str:
 
 async def answer_search(parts: Parts, caller: Caller, request: Request, query: str) -> Response:
     """A searchset Bundle of what `caller` may see."""
+    facts = facts_of(request)
+    facts.look_at(query)
     search = parse_search(query, strict="handling=strict" in request.headers.get("prefer", ""))
+    facts.patient_id = search.patient
     origin = origin_of(parts, caller)
     # Without either, the answer is everyone: in production nobody needs that from here.
     if search.patient is None and search.identifier is None and not parts.settings.demo:
@@ -105,7 +113,14 @@ async def answer_search(parts: Parts, caller: Caller, request: Request, query: s
         offset=search.offset,
     )
     total, records = (0, []) if search.nothing else await to_thread.run_sync(find)
+    facts.patient_id = search.patient or the_patient(records)
     return fhir_answer(bundle(parts.settings.public_url, search, total, records))
+
+
+def the_patient(records: list[AssessmentRecord]) -> str | None:
+    """Whom all of `records` are about, if it is one."""
+    patients = {record.patient_id for record in records}
+    return patients.pop() if len(patients) == 1 else None
 
 
 def parse_search(query: str, *, strict: bool = False) -> Search:

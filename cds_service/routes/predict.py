@@ -10,6 +10,7 @@ from typing import Any
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
 
+from cds_service.audit.facts import facts_of
 from cds_service.errors import BadRequest, Issue, NotFound
 from cds_service.log import note
 from cds_service.parts import LoadedModel, Parts
@@ -31,7 +32,10 @@ def router(parts: Parts) -> APIRouter:
     @routes.post("/predict")
     async def predict(request: Request) -> Response:
         await caller_of(parts, request)
+        facts = facts_of(request)
         loaded = chosen_model(parts, request.query_params.get("model"))
+        facts.model = loaded.model.manifest.name
+        facts.model_version = loaded.model.manifest.version
         values = read_features(loaded, await read_object(parts, request))
         note(request, model=loaded.model.manifest.name)
         return json_answer(await to_thread.run_sync(prediction, loaded, values))

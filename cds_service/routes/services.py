@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from cds_service.assess import assess
+from cds_service.audit.facts import facts_of, note_caller
 from cds_service.body import read_json_object
 from cds_service.errors import NotFound
 from cds_service.hooks import ServiceDefinition, hook_response, parse_hook_request
@@ -25,11 +26,17 @@ def router(parts: Parts) -> APIRouter:
     async def call(request: Request, service_id: str) -> Response:
         caller = await caller_of(parts, request)
         definition = service(parts, service_id)
-        hook_request = parse_hook_request(await read_object(parts, request), definition)
+        facts = facts_of(request)
+        facts.serve(definition)
+        facts.action = definition.hook
+        body = await read_object(parts, request)
+        facts.read_hook_call(body)
+        hook_request = parse_hook_request(body, definition)
         note(request, service=definition.id, hook_instance=hook_request.hook_instance)
         caller = client_of_call(parts, caller, hook_request.fhir_server)
+        note_caller(request, caller)
         answer = await unless_client_leaves(
-            request, assess(parts, hook_request, definition, caller)
+            request, assess(parts, hook_request, definition, caller, facts)
         )
         note(request, outcome=answer.outcome)
         return json_bytes(hook_response(answer.cards, answer.system_actions))

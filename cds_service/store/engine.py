@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from cds_service.store.schema import metadata
+from cds_service.store.upgrade import bring_up_to_date
 
 # How long a statement waits for another writer before the store counts as unavailable.
 WAIT_SECONDS = 5
@@ -52,7 +52,7 @@ def _open_sqlite(address: sa.URL) -> sa.Engine:
     sa.event.listen(engine, "begin", _begin)
     _use_write_ahead_log(engine)
     with engine.execution_options(**WRITES).begin() as connection:
-        metadata.create_all(connection)
+        bring_up_to_date(connection)
     return engine
 
 
@@ -71,7 +71,7 @@ def _open_postgresql(address: sa.URL) -> sa.Engine:
     )
     with engine.begin() as connection:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-        metadata.create_all(connection)
+        bring_up_to_date(connection)
     return engine
 
 

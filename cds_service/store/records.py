@@ -43,7 +43,12 @@ class IssuedCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One call, answered or refused: who asked what about whom, and what came of it."""
+    """One call, answered or refused: who asked what about whom, and what came of it.
+
+    `action` is a hook, an interaction of FHIR's REST or an operator's; `resource_id` the
+    RiskAssessment that was read; `suspicious` the kinds of attempt that the call looked like;
+    `calls` how many refused calls one row stands for; `detail` JSON about an operator's action.
+    """
 
     recorded_at: datetime
     outcome: str
@@ -57,6 +62,11 @@ class AuditEntry:
     service_id: str | None = None
     model: str | None = None
     model_version: str | None = None
+    action: str | None = None
+    resource_id: str | None = None
+    suspicious: str | None = None
+    calls: int | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

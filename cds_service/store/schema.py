@@ -26,7 +26,12 @@ class Words(sa.TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else storable(value)
+
+
+def storable(text: str) -> str:
+    """`text` as it is stored."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 class UtcTime(sa.TypeDecorator[datetime]):
@@ -104,6 +109,19 @@ audit = sa.Table(
     sa.Column("service_id", Words),
     sa.Column("model", Words),
     sa.Column("model_version", Words),
+    # Since 0.2.0. A column that is added is nullable: rows from before it stay as they are.
+    sa.Column("action", Words),
+    sa.Column("resource_id", Words),
+    sa.Column("suspicious", Words),
+    sa.Column("calls", sa.Integer),
+    sa.Column("detail", Words),
+    # The chain (`cds_service.audit.chain`). That no chain can fork is the database's word too.
+    sa.Column("chain", Words),
+    sa.Column("seq", sa.BigInteger),
+    sa.Column("previous", Words),
+    sa.Column("digest", Words),
+    sa.Index("audit_in_chains", "chain", "seq", unique=True),
+    sa.Index("audit_of_action", "action"),
     sqlite_autoincrement=True,  # a removed last row must not give its number to another
 )
 
@@ -167,18 +185,19 @@ def _on_creation(dialect: str, *statements: str) -> None:
         sa.event.listen(audit, "after_create", ddl.execute_if(dialect=dialect))
 
 
-_on_creation(
-    "sqlite",
-    *(
-        f"CREATE TRIGGER audit_refuses_{verb.lower()} BEFORE {verb} ON audit "
-        "BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
-        for verb in ("UPDATE", "DELETE")
-    ),
-)
+# By name, because `cds-service audit prune` takes them away for the length of its transaction.
+REFUSALS_OF_SQLITE = {
+    f"audit_refuses_{verb.lower()}": f"CREATE TRIGGER audit_refuses_{verb.lower()} "
+    f"BEFORE {verb} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+    for verb in ("UPDATE", "DELETE")
+}
+REFUSAL_OF_POSTGRESQL = "audit_refuses_changes"
+
+_on_creation("sqlite", *REFUSALS_OF_SQLITE.values())
 _on_creation(
     "postgresql",
     "CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS "
     "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
-    "CREATE TRIGGER audit_refuses_changes BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+    f"CREATE TRIGGER {REFUSAL_OF_POSTGRESQL} BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
     "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_append_only()",
 )

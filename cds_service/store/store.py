@@ -14,9 +14,10 @@ import structlog
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
+from cds_service.audit.chain import ChainWriter, ChainWriters
 from cds_service.errors import StoreUnavailable
 from cds_service.limits.call_time import seal_call
-from cds_service.store import schema
+from cds_service.store import audit_rows, schema
 from cds_service.store.engine import WAIT_SECONDS, WRITES, open_engine
 from cds_service.store.records import (
     AnsweredCard,
@@ -52,6 +53,7 @@ class Store:
         self._engine = engine
         self._writer = engine.execution_options(**WRITES)
         self._insert = sqlite.insert if engine.dialect.name == "sqlite" else postgresql.insert
+        self._chains = ChainWriters()
         # SQLite has one writer at a time and lets the others poll; within a process a queue is
         # fairer and faster. Other processes still meet at the file's own lock.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else None
@@ -89,13 +91,13 @@ class Store:
         """
         if message is not None and (assessment is None or message.assessment_id != assessment.id):
             raise ValueError("a message goes out with the assessment it belongs to")
-        with self._writing() as connection:
+        with self.auditing() as (connection, writer):
             stored = self._keep(connection, assessment, message, audit.recorded_at)
             for issued in cards:
                 connection.execute(
                     sa.insert(schema.card).values(_card_row(issued, stored, audit.recorded_at))
                 )
-            connection.execute(sa.insert(schema.audit).values(_row(audit)))
+            audit_rows.append(connection, audit, writer)
             seal_call()
         return stored
 
@@ -155,6 +157,12 @@ class Store:
                 _assessment(row) for row in connection.execute(page)
             ]
 
+    def append_audit(self, entries: Sequence[AuditEntry]) -> None:
+        """Rows of calls that left nothing else in the store."""
+        with self.auditing() as (connection, writer):
+            for entry in entries:
+                audit_rows.append(connection, entry, writer)
+
     def audit_trail(self, *, count: int) -> list[AuditEntry]:
         """The latest entries, newest first."""
         query = sa.select(schema.audit).order_by(schema.audit.c.id.desc()).limit(count)
@@ -165,9 +173,9 @@ class Store:
 
     def add_feedback(self, items: Sequence[FeedbackItem], audit: AuditEntry) -> int:
         """Store what is new among `items`, with the audit row of their call; how many were new."""
-        with self._writing() as connection:
+        with self.auditing() as (connection, writer):
             new = sum(self._add(connection, item) for item in items)
-            connection.execute(sa.insert(schema.audit).values(_row(audit)))
+            audit_rows.append(connection, audit, writer)
             seal_call()
         return new
 
@@ -313,6 +321,23 @@ class Store:
         return {state: counted.get(state.value, 0) for state in MessageState}
 
     # Transactions ----------------------------------------------------------------------------
+
+    @contextmanager
+    def auditing(self) -> Iterator[tuple[sa.Connection, ChainWriter]]:
+        """A transaction that writes audit rows, and the chain that they go to."""
+        # The writer is had before the transaction begins and given back after it is committed, so
+        # that the next row of its chain follows one that is there. On SQLite one at a time has it.
+        with (
+            _faults_named(),
+            self._in_turn(),
+            self._chains.writer() as writer,
+            self._writer.begin() as connection,
+        ):
+            yield connection, writer
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that reads."""
+        return self._reading()
 
     @contextmanager
     def _reading(self) -> Iterator[sa.Connection]:

@@ -25,6 +25,7 @@ MALFORMED = sorted((Path(__file__).parents[1] / "payloads" / "malformed").glob("
 URLS = (HOOK_URL, FEEDBACK_URL, "/predict")
 
 
+@pytest.mark.proves(5)
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("path", MALFORMED, ids=lambda path: path.stem)
 def test_malformed_json_is_400(app_client: Service, path: Path, url: str) -> None:
@@ -33,7 +34,7 @@ def test_malformed_json_is_400(app_client: Service, path: Path, url: str) -> Non
     )
     assert answer.status_code == 400
     assert app_client.stored() == 0
-    assert app_client.audited() == []
+    assert [entry.status for entry in app_client.audited()] == [400]
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
@@ -59,7 +60,7 @@ def test_a_body_of_nothing_but_containers_is_400(app_client: Service, container:
         assert answer.status_code == 400
         assert [issue["code"] for issue in answer.json()["issue"]] == ["too-long"]
         assert "more than 100000 objects and arrays" in answer.text
-    assert app_client.audited() == []
+    assert [entry.status for entry in app_client.audited()] == [400] * len(URLS)
 
 
 def test_containers_are_counted_before_anything_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.proves(62, 63, 64)
 @pytest.mark.parametrize("name", GOOD)
 def test_good_feedback_is_stored_once_however_often_it_comes(
     app_client: Service, name: str
@@ -127,6 +128,7 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.proves(62)
 @pytest.mark.parametrize("name", BAD)
 def test_one_bad_item_is_400_and_nothing_of_the_call_is_stored(
     app_client: Service, name: str
@@ -136,9 +138,10 @@ def test_one_bad_item_is_400_and_nothing_of_the_call_is_stored(
     assert answer.status_code == 400
     assert [issue["expression"] for issue in answer.json()["issue"]] == [[where]]
     assert stored(app_client) == 0
-    assert app_client.audited() == []
+    assert [entry.outcome for entry in app_client.audited()] == ["refused:BadRequest"]
 
 
+@pytest.mark.proves(61)
 @pytest.mark.parametrize(
     "body", [{}, {"feedback": item()}, {"feedback": None}, {"feedback": "x"}, item()]
 )
@@ -185,6 +188,7 @@ def test_no_items_are_no_fault(app_client: Service) -> None:
     assert send(app_client).json() == {"stored": 0}
 
 
+@pytest.mark.proves(63, 66)
 def test_feedback_on_a_card_that_was_given_out_finds_its_model(app_client: Service) -> None:
     card = app_client.call(patient_view()).json()["cards"][0]["uuid"]
     other = "00000000-0000-4000-8000-000000000000"
@@ -201,6 +205,7 @@ def test_times_are_kept_in_utc(app_client: Service) -> None:
     assert kept.isoformat() == "2026-11-20T11:59:00+00:00"
 
 
+@pytest.mark.proves(67)
 def test_a_comment_is_never_logged_nor_echoed(app_client: Service) -> None:
     comment = "Mrs Müller refused"
     with capture_logs() as logs:

@@ -38,6 +38,7 @@ def test_every_field_is_read_from_a_variable_of_its_name() -> None:
         "CDS_MAX_CONCURRENT_CALLS": "4",
         "CDS_MAX_WAITING_CALLS": "0",
         "CDS_CORS_ORIGINS": "https://a.example.org, https://b.example.org:8443/",
+        "CDS_AUDIT_RETENTION_YEARS": "10",
         "CDS_LOG_LEVEL": "debug",
         "CDS_TIME_ZONE": "Europe/Vienna",
     }
