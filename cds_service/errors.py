@@ -27,7 +27,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-
 # Logged and audited, never sent: the caller left before the answer. No status of HTTP says so;
 # nginx writes this one.
 CLIENT_LEFT = 499
