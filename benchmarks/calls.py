@@ -65,7 +65,7 @@ RELEVANT: tuple[Test, ...] = (
     ),
     ("3084-1", "Urate [Mass/volume] in Serum or Plasma", "mg/dL", 3, 9, 1),
     ("1751-7", "Albumin [Mass/volume] in Serum or Plasma", "g/dL", 3.4, 5, 1),
-    ("6690-2", "Leukocytes [#/volume] in Blood by Automated count", "10*3/uL", 4, 12, 1),
+    ("9318-7", "Albumin/Creatinine [Mass Ratio] in Urine", "mg/g", 3, 60, 1),
 )
 
 OTHER: tuple[Test, ...] = (

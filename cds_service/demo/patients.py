@@ -203,21 +203,21 @@ ALBUMIN_PER_LITRE = Test(
     low=35,
     high=50,
 )
-LEUKOCYTES = Test(
-    label="White blood cells",
-    loinc="6690-2",
-    display="Leukocytes [#/volume] in Blood by Automated count",
-    unit="10*3/uL",
-    low=4.0,
-    high=11.0,
+URINE_ALBUMIN = Test(
+    label="Urine albumin-creatinine ratio",
+    loinc="9318-7",
+    display="Albumin/Creatinine [Mass Ratio] in Urine",
+    unit="mg/g",
+    low=0,
+    high=30,
 )
-LEUKOCYTES_PER_LITRE = Test(
-    label="White blood cells",
-    loinc="6690-2",
-    display="Leukocytes [#/volume] in Blood by Automated count",
-    unit="10*9/L",
-    low=4.0,
-    high=11.0,
+URINE_ALBUMIN_PER_MMOL = Test(
+    label="Urine albumin-creatinine ratio",
+    loinc="9318-7",
+    display="Albumin/Creatinine [Mass Ratio] in Urine",
+    unit="mg/mmol",
+    low=0,
+    high=3,
 )
 
 
@@ -293,7 +293,7 @@ PEOPLE = (
                 (GGT, 58),
                 (URATE, 6.9),
                 (ALBUMIN, 4.1),
-                (LEUKOCYTES, 8.6),
+                (URINE_ALBUMIN, 26.5),
             ),
             *drawn(392, (GLUCOSE, 117), (BMI, 35.1), (TRIGLYCERIDES, 204)),
             *drawn(765, (GLUCOSE, 109), (BMI, 34.2)),
@@ -326,7 +326,7 @@ PEOPLE = (
                 (GGT, 58),
                 (URATE_MOLAR, 410),
                 (ALBUMIN_PER_LITRE, 41),
-                (LEUKOCYTES_PER_LITRE, 8.6),
+                (URINE_ALBUMIN_PER_MMOL, 3.0),
             ),
         ),
         problems=(hypertension(years_ago=5),),
@@ -354,7 +354,7 @@ PEOPLE = (
                 (GGT, 35),
                 (URATE, 6.1),
                 (ALBUMIN, 4.3),
-                (LEUKOCYTES, 6.9),
+                (URINE_ALBUMIN, 8.2),
             ),
         ),
         problems=(
@@ -384,7 +384,7 @@ PEOPLE = (
                 (TRIGLYCERIDES, 74),
                 (CREATININE, 0.72),
                 (ALT, 17),
-                (LEUKOCYTES, 5.8),
+                (URINE_ALBUMIN, 5.1),
             ),
         ),
         problems=(
@@ -431,7 +431,7 @@ PEOPLE = (
         story="Neither glucose nor body mass index: too little.",
         results=(
             BloodPressure(systolic=131, diastolic=84, days_ago=18),
-            *drawn(18, (LEUKOCYTES, 7.4), (CREATININE, 1.02)),
+            *drawn(18, (URINE_ALBUMIN, 9.4), (CREATININE, 1.02)),
         ),
     ),
     Person(
@@ -522,7 +522,7 @@ PEOPLE = (
         results=(
             *drawn(9, (BMI, 27.8)),
             BloodPressure(systolic=118, diastolic=72, days_ago=9),
-            *drawn(9, (GLUCOSE, 97), (LEUKOCYTES, 9.8)),
+            *drawn(9, (GLUCOSE, 97), (URINE_ALBUMIN, 11.0)),
         ),
         problems=(
             problem(

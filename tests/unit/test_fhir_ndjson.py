@@ -376,7 +376,8 @@ def test_one_class_only_is_read_and_refused_before_training(tmp_path: Path, reci
 
 def test_the_outcome_cannot_be_an_input(tmp_path: Path) -> None:
     text = RECIPE.replace(
-        'name = "glucose"\nplausible = [20, 1500]', 'name = "hba1c"\nplausible = [2, 25]'
+        'name = "glucose"\nplausible = [20, 1500]',
+        'name = "glucose"\nconcept = "hba1c"\nplausible = [2, 25]',
     )
     with pytest.raises(DatasetError, match="hba1c both the outcome and an input"):
         read(tmp_path, parse_recipe(text), patient(), hba1c())

@@ -146,8 +146,11 @@ def test_the_baseline_is_the_calibrated_expectation_for_everybody(
         got = score(model, case["values"])
         assert isinstance(got, RiskEstimate)
         baselines.append(got.baseline)
-    # XGBoost's sums are good to about 1e-6 of the margin.
-    assert max(baselines) - min(baselines) < 2e-5
+    # XGBoost sums hundreds of trees in 32 bits: good to about 2e-6 of a margin of up to ten. Where
+    # the calibration is steep, so is what is left over.
+    margins = np.linspace(-10, 4, 1401)
+    steepest = float(np.max(np.gradient(model.calibration.log_odds(margins), margins)))
+    assert max(baselines) - min(baselines) < 2e-5 * max(1.0, steepest)
 
 
 @pytest.mark.parametrize("raw", KINDS.values(), ids=KINDS)
