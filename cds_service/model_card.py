@@ -20,6 +20,7 @@ from risk_model import Model
 CARD = "MODEL_CARD.md"
 CARD_JSON = "model_card.json"
 REPORT = "report/report.html"
+DOCUMENT_TYPES = {REPORT: "text/html", "report/report.json": "application/json"}
 PICTURE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/webp"}
 
 _ALIGNMENT = re.compile(r"text-align:(left|center|right)")
@@ -31,13 +32,13 @@ class ModelCard:
     members, and where the artifact has a model_card.json, what that adds to them.
 
     `pictures` are the files that the page may show: path in the artifact → path on disk.
-    `report` is the full report for people, where the artifact has one.
+    `documents`, likewise, are the full report, for people and for machines.
     """
 
     html: str
     json: dict[str, Any]
     pictures: dict[str, Path]
-    report: Path | None
+    documents: dict[str, Path]
 
 
 def render_model_card(model: Model) -> ModelCard:
@@ -50,18 +51,20 @@ def render_model_card(model: Model) -> ModelCard:
         if name.startswith("report/") and Path(name).suffix in PICTURE_TYPES
     }
     markdown = _read_card(model) if CARD in listed else _card_from_manifest(model)
-    report = model.directory / REPORT if REPORT in listed else None
-    shown = [*pictures, *([REPORT] if report else [])]
+    documents = {name: model.directory / name for name in DOCUMENT_TYPES if name in listed}
+    shown = [*pictures, *documents]
     tokens = _tokens(markdown, routes={name: _route(manifest.name, name) for name in shown})
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
     page = _PAGE.format(
         title=escape(manifest.title),
         model=escape(f"{manifest.name} {manifest.version}"),
-        report=_REPORT_LINK.format(route=escape(_route(manifest.name, REPORT))) if report else "",
+        report=_REPORT_LINK.format(route=escape(_route(manifest.name, REPORT)))
+        if REPORT in documents
+        else "",
         contents=_contents(tokens),
         body=_scrolling_tables(body),
     )
-    return ModelCard(html=page, json=_card_json(model), pictures=pictures, report=report)
+    return ModelCard(html=page, json=_card_json(model), pictures=pictures, documents=documents)
 
 
 # Raw HTML is off, so a card is text whoever wrote it; links keep to the safe schemes.

@@ -11,7 +11,7 @@ from cds_service import demo
 from cds_service.demo.patients import demo_patients
 from cds_service.demo.prefetch import UnsupportedQuery, answer_query
 from cds_service.errors import BadRequest, NotFound
-from cds_service.model_card import PICTURE_TYPES, REPORT, ModelCard, render_model_card
+from cds_service.model_card import DOCUMENT_TYPES, PICTURE_TYPES, ModelCard, render_model_card
 from cds_service.parts import Parts
 from cds_service.routes.answers import fhir_answer, json_answer
 
@@ -91,8 +91,10 @@ def _add_model_card(pages: APIRouter, parts: Parts) -> None:
     @pages.api_route("/model-card/files/{path:path}", methods=READS)
     def model_card_file(path: str, model: str | None = None) -> Response:
         card = find(model)
-        if path == REPORT and card.report is not None:
-            return FileResponse(card.report, media_type="text/html", headers=REPORT_HEADERS)
+        if path in card.documents:
+            return FileResponse(
+                card.documents[path], media_type=DOCUMENT_TYPES[path], headers=REPORT_HEADERS
+            )
         picture = card.pictures.get(path)
         if picture is None:
             raise NotFound("The model card has no such file.")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +20,7 @@ from cds_service.routes import pages
 from cds_service.routes.answers import answer_service_error
 from cds_service.routes.pages import wants_json
 from cds_service.settings import Settings
+from tests.shipped import SHIPPED
 
 CARD = """# Undiagnosed <b>type 2</b> diabetes
 
@@ -107,10 +111,10 @@ def test_only_pictures_that_the_manifest_lists_are_shown(tmp_path: Path) -> None
 
 def test_the_full_report_is_linked_where_the_artifact_has_one(tmp_path: Path) -> None:
     without = card_of(tmp_path)
-    assert without.report is None
+    assert "report/report.html" not in without.documents
     assert "report.html" not in without.html
     card = card_from(tmp_path, files=("model.ubj", "report/report.html"))
-    assert card.report == tmp_path / "report" / "report.html"
+    assert card.documents["report/report.html"] == tmp_path / "report" / "report.html"
     assert 'href="model-card/files/report/report.html?model=m"' in card.html
     assert card.pictures == {}
 
@@ -182,3 +186,16 @@ def test_a_model_without_a_card_says_so(tmp_path: Path) -> None:
 )
 def test_html_unless_json_is_asked_for(accept: str, json: bool) -> None:
     assert wants_json(accept) is json
+
+
+def test_every_link_of_the_shipped_card_leads_to_a_file_that_is_served() -> None:
+    """The card names files as they lie beside it; a page at another address needs their routes."""
+    shipped = SHIPPED
+    manifest = json.loads((shipped / "manifest.json").read_text("utf-8"))
+    files = tuple(manifest["files"])
+    page = card_from(shipped, files=files).html
+    own = [link for link in re.findall(r'(?:href|src)="([^"]+)"', page) if "report/" in link]
+    assert any("report.json" in link for link in own)
+    for link in own:
+        answer = answer_of(shipped, files, f"/{html.unescape(link)}")
+        assert answer.status_code == 200, link
