@@ -123,8 +123,13 @@ async def _all(app: Any, calls: Sequence[bytes]) -> list[float]:
 async def _post(app: Any, body: bytes) -> int:
     """One call as uvicorn would make it, without the socket."""
     status = 0
+    body_is_read = False
 
     async def receive() -> dict[str, Any]:
+        nonlocal body_is_read
+        if body_is_read:
+            await asyncio.Event().wait()  # as a server: nothing more until the client leaves
+        body_is_read = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
