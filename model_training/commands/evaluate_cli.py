@@ -15,6 +15,7 @@ from rich.text import Text
 
 from model_training.artifact import Artifact, find, read_artifact
 from model_training.commands.figures import count, figure
+from model_training.commands.layout import plain_table
 from model_training.commands.refusals import refusals
 from model_training.commands.terminal import reporting
 from model_training.dataset import TEST, Dataset, DatasetError, Reporter
@@ -165,10 +166,7 @@ def _say(artifact: Artifact, measured: Outside, folder: Path) -> None:
     test, data = measured.report["test"], measured.report["data"]
     console.print(f"[bold]{artifact.reference}[/bold] on {data['source']}: ", end="")
     console.print(f"{count(test['people'], test['events'])} people (with the outcome)")
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
-    table.add_column("Here", justify="right")
-    table.add_column("When published", justify="right")
+    table = plain_table("", ("Here", "right"), ("When published", "right"))
     before = artifact.report.get("test") or {}
     for id_, entry in test["scenarios"].items():
         known = before.get("scenarios", {}).get(id_, {})
