@@ -18,10 +18,14 @@ from model_training.sample import Floats, Sample, Values
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparator:
-    """A score per person; the higher, the likelier. `note` says what it could not be given."""
+    """A score per person; the higher, the likelier. `note` says what it could not be given.
+
+    `reads` are the model's inputs that it takes from the record; what a person is asked is none.
+    """
 
     title: str
     scores: Floats
+    reads: frozenset[str]
     note: str | None
 
 
@@ -44,6 +48,7 @@ def _glucose(development: Sample, test: Sample, recipe: Recipe) -> Comparator:
     return Comparator(
         title="Glucose alone",
         scores=scores.astype(np.float64),
+        reads=frozenset({name}),
         note=_filled(test.values[:, column]),
     )
 
@@ -54,6 +59,7 @@ def _logistic_regression(development: Sample, test: Sample, recipe: Recipe) -> C
     return Comparator(
         title="Logistic regression",
         scores=np.asarray(pipeline.decision_function(test.values), np.float64),
+        reads=frozenset(recipe.columns),
         note="the same inputs, gaps filled with the median",
     )
 
@@ -86,7 +92,7 @@ def _paper_score(title: str, score: RiskScore) -> Comparator:
         f"up to {score.most} points; not asked: {', '.join(score.left_out)}; an item is missing in "
         f"{score.incomplete:.1%} of people and counts 0"
     )
-    return Comparator(title=title, scores=score.points, note=note)
+    return Comparator(title=title, scores=score.points, reads=frozenset(), note=note)
 
 
 def _filled(values: Values) -> str | None:

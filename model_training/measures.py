@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_training.logistic import fit_logistic, logistic
-from model_training.sample import Floats, Ints, Sample
+from model_training.sample import Flags, Floats, Ints, Sample
 
 # Stored predictions have nine digits: nothing nearer to certainty is told from it.
 _CERTAIN = 1e-9
@@ -59,7 +59,7 @@ def sensitivity_at_false_positive_rate(rate: float) -> Measure:
     def measure(scores: Floats, events: Ints, weights: Floats) -> Floats:
         true, false = _cumulative_rates(scores, events, weights)
         found: Floats = np.max(np.where(false <= rate, true, 0.0), axis=1, initial=0.0)
-        return found
+        return np.where(_both_outcomes(true, false), found, np.nan)
 
     return measure
 
@@ -71,7 +71,7 @@ def specificity_at_sensitivity(wanted: float) -> Measure:
         true, false = _cumulative_rates(scores, events, weights)
         reached = true >= wanted - 1e-12
         least: Floats = np.min(np.where(reached, false, 1.0), axis=1, initial=1.0)
-        return 1 - least
+        return np.where(_both_outcomes(true, false), 1 - least, np.nan)
 
     return measure
 
@@ -200,6 +200,11 @@ def _cumulative_rates(scores: Floats, events: Ints, weights: Floats) -> tuple[Fl
     found = np.cumsum(np.add.reduceat(ordered * happened, starts, axis=1), axis=1)
     false = np.cumsum(np.add.reduceat(ordered * (1 - happened), starts, axis=1), axis=1)
     return _ratio(found, found[:, -1:] + 0 * found), _ratio(false, false[:, -1:] + 0 * false)
+
+
+def _both_outcomes(true: Floats, false: Floats) -> Flags:
+    """In which replicates there is anybody with the outcome, and anybody without."""
+    return np.isfinite(true[:, -1]) & np.isfinite(false[:, -1])
 
 
 _One = Callable[[Floats, Ints, Floats], float]

@@ -7,7 +7,7 @@ other as those of a real report do. Same seed, same report.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -186,7 +186,7 @@ def _brier(risk: Floats, event: Flags) -> list[float | None]:
     return _figure(float(np.mean((risk - event) ** 2)), 0.0012)
 
 
-def _measures(risk: Floats, event: Flags) -> Json:
+def _measures(risk: Floats, event: Flags, rivals: Mapping[str, Floats]) -> Json:
     expected = float(risk.sum())
     ratio = float(event.sum()) / expected
     return {
@@ -198,6 +198,27 @@ def _measures(risk: Floats, event: Flags) -> Json:
         "brier_weighted": _brier(risk, event),
         "observed_to_expected": _figure(ratio, ratio / math.sqrt(max(event.sum(), 1)) / 1.2),
         "at_moderate": _at(risk, event, MODERATE),
+        "calibration": _calibration(risk, event),
+        **_at_fixed_rates(risk, event),
+        "decision_curve": _decision_curve(risk, event, rivals),
+        "alerts": [_alert(_at(risk, event, cut)) for cut in _cuts()],
+    }
+
+
+def _at_fixed_rates(risk: Floats, event: Flags) -> Json:
+    return {
+        "sensitivity_at_false_positive_rate": {
+            str(rate): _share(
+                (risk[event] >= np.quantile(risk[~event], 1 - rate)).sum(), event.sum()
+            )
+            for rate in (0.05, 0.1, 0.2)
+        },
+        "specificity_at_sensitivity": {
+            str(aim): _share(
+                (risk[~event] < np.quantile(risk[event], 1 - aim)).sum(), (~event).sum()
+            )
+            for aim in (0.8, 0.9, 0.95)
+        },
     }
 
 
@@ -439,19 +460,8 @@ def _test(people: _People) -> Json:
         "calibration": _calibration(risk, event),
         "roc": _roc(risk, event),
         "precision_recall": _precision_recall(risk, event),
-        "sensitivity_at_false_positive_rate": {
-            str(rate): _share(
-                (risk[event] >= np.quantile(risk[~event], 1 - rate)).sum(), event.sum()
-            )
-            for rate in (0.05, 0.1, 0.2)
-        },
-        "specificity_at_sensitivity": {
-            str(aim): _share(
-                (risk[~event] < np.quantile(risk[event], 1 - aim)).sum(), (~event).sum()
-            )
-            for aim in (0.8, 0.9, 0.95)
-        },
-        "decision_curve": _decision_curve(people),
+        **_at_fixed_rates(risk, event),
+        "decision_curve": _decision_curve(risk, event, people.rivals),
         "alerts": [_alert(_at(risk, event, cut)) for cut in _cuts()],
         "levels": {
             "at_moderate": at_moderate,
@@ -500,7 +510,11 @@ def _scenarios(people: _People) -> Json:
         scenario: {
             "title": title,
             "absent": absent,
-            **_measures(blurred(blur) if absent else people.risk, people.event),
+            **_measures(
+                blurred(blur) if absent else people.risk,
+                people.event,
+                {"ADA risk test": people.rivals["ADA risk test"]} if absent else people.rivals,
+            ),
         }
         for scenario, (title, absent, blur) in kinds.items()
     }
@@ -597,18 +611,14 @@ def _net_benefit(risk: Floats, event: Flags, at: float) -> float:
     return round(float(true - false * at / (1 - at)), 6)
 
 
-def _decision_curve(people: _People) -> Json:
+def _decision_curve(risk: Floats, event: Flags, rivals: Mapping[str, Floats]) -> Json:
     thresholds = [round(0.005 * step, 3) for step in range(1, 41)]
-    risks = {
-        "This model": people.risk,
-        "Test everybody": np.ones(len(people.event)),
-        **people.rivals,
-    }
+    risks = {"This model": risk, "Test everybody": np.ones(len(event)), **rivals}
     return {
         "thresholds": thresholds,
         "curves": {
-            title: [_net_benefit(risk, people.event, at) for at in thresholds]
-            for title, risk in risks.items()
+            title: [_net_benefit(given, event, at) for at in thresholds]
+            for title, given in risks.items()
         },
     }
 
@@ -636,7 +646,8 @@ def _band(risk: Floats, event: Flags, low: float, high: float) -> Json:
 def _group(people: _People, members: Flags) -> Json:
     event = people.event[members]
     counts = {"people": int(members.sum()), "events": int(event.sum())}
-    return counts | _measures(people.risk[members], event)
+    rivals = {title: risk[members] for title, risk in people.rivals.items()}
+    return counts | _measures(people.risk[members], event, rivals)
 
 
 def _comparator(people: _People, title: str) -> Json:

@@ -115,6 +115,21 @@ def _card(known: Evidence) -> dict[str, Any]:
 
 def _measured(known: Evidence) -> dict[str, Any]:
     calibration = known.find("test", "calibration") or {}
-    return {key: known.test.get(key) for key in _MEASURED} | {
-        "calibration": {key: calibration.get(key) for key in _CALIBRATION}
+    measured = {key: known.test.get(key) for key in _MEASURED}
+    return measured | {
+        "calibration": {key: calibration.get(key) for key in _CALIBRATION},
+        "scenarios": {
+            id_: _part(entry) for id_, entry in (known.test.get("scenarios") or {}).items()
+        },
+        "groups": {
+            axis: {title: _part(entry) for title, entry in entries.items()}
+            for axis, entries in (known.test.get("groups") or {}).items()
+        },
     }
+
+
+def _part(entry: Json) -> dict[str, Any]:
+    """A group or a kind of record without its curves."""
+    calibration = entry.get("calibration") or {}
+    kept = {key: value for key, value in entry.items() if key != "decision_curve"}
+    return kept | {"calibration": {key: calibration.get(key) for key in _CALIBRATION}}

@@ -81,6 +81,7 @@ def records_section(known: Evidence) -> str:
             number(entry["auroc"], 3),
             number(entry.get("auroc_weighted"), 3),
             number(entry.get("observed_to_expected"), 2),
+            *_calibrated(entry),
             percent(entry["at_moderate"]["flagged"]),
             percent(entry["at_moderate"]["sensitivity"]),
         ]
@@ -88,7 +89,7 @@ def records_section(known: Evidence) -> str:
     ]
     if not rows:
         return ""
-    headings = ["record", "AUROC", "AUROC, weighted", "observed / expected"]
+    headings = ["record", "AUROC", "AUROC, weighted", "observed / expected", *_CALIBRATED]
     headings += ["alerted (moderate or high)", "sensitivity there"]
     return section(
         "What an incomplete record costs",
@@ -140,7 +141,7 @@ def groups_section(known: Evidence) -> str:
     ]
     return section(
         "By group",
-        "Small groups have wide intervals. Above 1, observed / expected means that the figure is too low for the group.",
+        "Small groups have wide intervals. Above 1, observed / expected means that the figure is too low for the group. Below 1, a calibration slope means that risks are told too far apart. The report has every other measure of each group too: sensitivity at fixed false-positive rates, specificity at fixed sensitivities, calibration and decision curves, alerts at every threshold.",
         misjudged_groups(known),
         picture(known, "report/groups-auroc.svg", "AUROC by group"),
         picture(known, "report/groups-observed-expected.svg", "Observed / expected by group"),
@@ -263,17 +264,26 @@ def _group_table(titles: Json) -> str:
             count(entry["events"]),
             number(entry["auroc"], 3),
             number(entry.get("observed_to_expected"), 2),
+            *_calibrated(entry),
             *(percent(entry["at_moderate"][key]) for key in ("flagged", "sensitivity", "ppv")),
         ]
         for title, entry in titles.items()
     ]
-    headings = ["group", "people", "with outcome", "AUROC", "observed / expected"]
+    headings = ["group", "people", "with outcome", "AUROC", "observed / expected", *_CALIBRATED]
     headings += [
         "alerted (moderate or high)",
         "sensitivity there",
         "of those alerted, with outcome",
     ]
     return table(headings, rows)
+
+
+_CALIBRATED = ("calibration slope", "ICI")
+
+
+def _calibrated(entry: Json) -> list[str]:
+    calibration = entry.get("calibration") or {}
+    return [number(calibration.get("slope"), 2), percent(calibration.get("ici"), 2)]
 
 
 def _levels_table(levels: Json) -> str | None:

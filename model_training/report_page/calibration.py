@@ -90,7 +90,7 @@ def performance_picture(report: Json) -> Picture | None:
 def draw_calibration(axes: Axes, test: Json) -> None:
     """Both axes logarithmic: risks span three orders of magnitude."""
     calibration = test["calibration"]
-    low, high = _lowest(calibration["groups"]), _HIGHEST
+    low, high = lowest_shown(calibration["groups"]), _HIGHEST
     axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (3, 3)))
     curve = [point for point in calibration.get("curve") or () if None not in point[:2]]
     if curve:
@@ -125,7 +125,7 @@ def draw_calibration(axes: Axes, test: Json) -> None:
         axes.text(low * 1.3, low * 1.35, "▽ nobody observed", color=ORANGE, size=11.5)
 
 
-def _lowest(groups: Sequence[Json]) -> float:
+def lowest_shown(groups: Sequence[Json]) -> float:
     """Where the axes begin: below the lowest tenth, within reason."""
     predicted = [group["predicted"] for group in groups if group["predicted"] > 0]
     return min(_LOWEST, max(_LEAST, min(predicted, default=_LOWEST) / 1.5))

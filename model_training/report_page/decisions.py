@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from matplotlib.axes import Axes
+from matplotlib.typing import LineStyleType
 
 from model_training.report_page.drawing import (
     BLUE,
@@ -36,11 +37,10 @@ from model_training.report_page.figures import (
 from model_training.report_page.picture import Picture, Table
 
 # Title, colour, dashes and width of a line.
-_Dashes = str | tuple[int, tuple[int, ...]]
-_Line = tuple[str, str, _Dashes, float]
+_Line = tuple[str, str, LineStyleType, float]
 
 MODEL, EVERYBODY = "This model", "Test everybody"
-_STYLES: tuple[tuple[str, _Dashes], ...] = (
+STYLES: tuple[tuple[str, LineStyleType], ...] = (
     (ORANGE, (0, (5, 2))),
     (GREEN, (0, (2, 2))),
     (PURPLE, (0, (7, 2, 2, 2))),
@@ -62,7 +62,7 @@ def decision_picture(report: Json) -> Picture | None:
     axes.plot(thresholds, [0] * len(thresholds), color=MUTED, linewidth=1)
     lines: list[_Line] = [(MODEL, BLUE, "-", 2.4)]
     rivals = [title for title in per_1000 if title not in (MODEL, EVERYBODY)]
-    for title, (ink, dashes) in zip(rivals, _STYLES, strict=False):
+    for title, (ink, dashes) in zip(rivals, STYLES, strict=False):
         lines.append((title, ink, dashes, 1.6))
     if EVERYBODY in per_1000:
         lines.append((EVERYBODY, MUTED, ":", 1.6))

@@ -19,6 +19,7 @@ from model_training.report_page.groups import (
     panel_pictures,
     records_picture,
 )
+from model_training.report_page.parts import group_parts, part_pictures, record_parts
 from model_training.report_page.picture import Picture
 from model_training.report_page.robustness import (
     learning_curve_picture,
@@ -38,9 +39,22 @@ _ONE: dict[str, tuple[Callable[[Json], Picture | None], ...]] = {
     "explanation": (beeswarm_picture,),
     "robustness": (learning_curve_picture, permutation_picture),
 }
+
+
+def _group_part_pictures(report: Json) -> list[Picture]:
+    return [picture for parts in group_parts(report) for picture in part_pictures(parts)]
+
+
+def _record_part_pictures(report: Json) -> list[Picture]:
+    parts = record_parts(report)
+    return part_pictures(parts) if parts else []
+
+
 _SEVERAL: dict[str, Callable[[Json], list[Picture]]] = {
     "data": flow_pictures,
     "panels": panel_pictures,
+    "group_parts": _group_part_pictures,
+    "record_parts": _record_part_pictures,
     "dependence": dependence_pictures,
     "race": race_pictures,
 }

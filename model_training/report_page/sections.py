@@ -24,6 +24,7 @@ from model_training.report_page.figures import (
     with_readable_unit,
 )
 from model_training.report_page.groups import comparators_finding
+from model_training.report_page.parts import group_parts
 from model_training.report_page.picture import Picture, Table
 from model_training.report_page.robustness import permutation_finding, race_finding
 
@@ -59,7 +60,7 @@ def sections(report: Json, manifest: Json, pictures: Pictures) -> list[Section]:
         _discrimination(report, pictures),
         _calibration(report, pictures),
         _decisions(report, pictures),
-        _groups(pictures),
+        _groups(report, pictures),
         _records(pictures),
         _comparators(report, pictures),
         _explanation(report, pictures),
@@ -309,13 +310,21 @@ def _decisions(report: Json, pictures: Pictures) -> Section:
     return Section(id="decisions", title="Is acting on it worth it?", lead=lead, blocks=blocks)
 
 
-def _groups(pictures: Pictures) -> Section:
+def _groups(report: Json, pictures: Pictures) -> Section:
     shown = pictures["groups"]
+    blocks = [Block(text=[_IN_BRACKETS], pictures=shown)] if shown else []
+    blocks += [
+        Block(
+            heading=f"By {parts.by}",
+            pictures=[p for p in pictures["group_parts"] if p.name.endswith(f"-by-{parts.id}")],
+        )
+        for parts in group_parts(report)
+    ]
     return Section(
         id="groups",
         title="Does it serve every group?",
         lead=[picture.finding for picture in shown],
-        blocks=[Block(text=[_IN_BRACKETS], pictures=shown)] if shown else [],
+        blocks=blocks,
     )
 
 
@@ -328,7 +337,7 @@ def _records(pictures: Pictures) -> Section:
         blocks=[
             Block(
                 text=["The same people, with whole panels of their record taken away."],
-                pictures=shown,
+                pictures=[*shown, *pictures["record_parts"]],
             )
         ]
         if shown

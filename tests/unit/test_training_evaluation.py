@@ -239,6 +239,51 @@ def test_figures_of_a_group_are_those_of_its_people_alone() -> None:
         assert group[name][0] == near(value), name
 
 
+def test_a_group_is_measured_as_a_report_of_its_people_alone_measures_them() -> None:
+    """All of it again: the same members, the same figures as when nobody else is there."""
+    sample, recipe, made = evaluated()
+    inside = sample.values[:, 0] >= 60
+    group = made.test["groups"]["Age"]["60 and over"]
+    alone = evaluate(predict, sample.only(inside), recipe, CUTS, Silent()).test
+    for name in ("sensitivity_at_false_positive_rate", "specificity_at_sensitivity"):
+        assert values(group[name]) == values(alone[name])
+        assert None not in values(group[name]).values()
+    for name in ("slope", "intercept_in_the_large", "observed_to_expected", "ici", "brier"):
+        assert group["calibration"][name][0] == alone["calibration"][name][0] is not None
+    assert group["calibration"]["groups"] == alone["calibration"]["groups"]
+    assert [alert["cut"] for alert in group["alerts"]] == [a["cut"] for a in alone["alerts"]]
+    assert [a["ppv"][0] for a in group["alerts"]] == [a["ppv"][0] for a in alone["alerts"]]
+    for way in ("This model", "Test everybody"):
+        assert group["decision_curve"]["curves"][way] == alone["decision_curve"]["curves"][way]
+
+
+def values(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: figure[0] for name, figure in figures.items()}
+
+
+def test_every_group_and_every_kind_of_record_has_every_measure_that_everybody_has() -> None:
+    _, _, made = evaluated()
+    parts = [
+        *made.test["scenarios"].values(),
+        *(entry for groups in made.test["groups"].values() for entry in groups.values()),
+    ]
+    whole = set(made.test["scenarios"]["complete"]) - {"title", "absent"}
+    assert {"calibration", "decision_curve", "alerts", "auroc_weighted"} < whole
+    assert all(whole < set(part) for part in parts)
+    assert made.test["calibration"] == made.test["scenarios"]["complete"]["calibration"]
+
+
+def test_a_kind_of_record_stands_beside_the_comparators_that_it_still_feeds() -> None:
+    _, _, made = evaluated()
+    ways = {
+        id_: set(entry["decision_curve"]["curves"]) for id_, entry in made.test["scenarios"].items()
+    }
+    assert {"Glucose alone, recalibrated", "Logistic regression, recalibrated"} < ways["complete"]
+    assert ways["no_glucose"] == {"This model", "Test everybody"}
+    men = made.test["groups"]["Sex"]["Men"]
+    assert set(men["decision_curve"]["curves"]) == ways["complete"]
+
+
 def test_groups_leave_out_whom_the_source_does_not_tell() -> None:
     sample, recipe, made = evaluated()
     women = sample.values[:, 1] == 1
@@ -267,6 +312,13 @@ def test_a_group_of_one_class_has_no_ranking_and_its_other_figures() -> None:
     assert square["observed_to_expected"][0] == 0
     assert square["at_moderate"]["sensitivity"] == [None, None, None]
     assert square["at_moderate"]["specificity"][0] > 0
+    nothing = [None, None, None]
+    assert set(map(tuple, square["sensitivity_at_false_positive_rate"].values())) == {
+        tuple(nothing)
+    }
+    assert set(map(tuple, square["specificity_at_sensitivity"].values())) == {tuple(nothing)}
+    assert square["calibration"]["slope"] == square["calibration"]["ici"] == nothing
+    assert {tuple(point[1:]) for point in square["calibration"]["curve"]} == {tuple(nothing)}
 
 
 def test_other_outcomes_are_measured_in_whom_they_are_known() -> None:
