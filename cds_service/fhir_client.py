@@ -32,7 +32,7 @@ from cds_service.clients.outbound import (
     open_http,
     read_bounded,
 )
-from cds_service.clients.urls import allowed_in, parse_base
+from cds_service.clients.urls import LONGEST_URL, allowed_in, parse_base
 from cds_service.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ LARGEST_SEARCH_BYTES = 32 * 1024 * 1024
 LARGEST_FAULT_BYTES = 64 * 1024
 MOST_PAGES = 20
 DEEPEST_ANSWER = 64
+# Servers take heads of 8 to 64 kB.
+LONGEST_TOKEN = 32 * 1024
 
 # 409, 412, 423: another request was in the way of this one (FHIR R4, http.html#ops).
 # 408, 425, 429: RFC 9110 and 6585 ask to try again.
@@ -184,7 +186,7 @@ class FhirClient:
             "If-None-Exist": if_none_exist,
             "Prefer": "return=minimal",
         }
-        request = self._http.build_request(
+        request = self._request(
             "POST",
             f"{base}/{resource['resourceType']}",
             content=json.dumps(resource, allow_nan=False, ensure_ascii=False).encode(),
@@ -237,12 +239,18 @@ class FhirClient:
     async def _read(
         self, url: str, token: str | None, deadline: float | None
     ) -> tuple[dict[str, Any], int]:
-        request = self._http.build_request("GET", url, headers=_headers(token))
+        request = self._request("GET", url, headers=_headers(token))
         async with self._sent(request, deadline) as answer:
             if answer.status_code != httpx.codes.OK:
                 raise await _fault(answer)
             body = await read_bounded(answer, LARGEST_ANSWER_BYTES)
         return await _resource(answer, body), len(body)
+
+    def _request(self, method: str, url: str, **how: Any) -> httpx.Request:
+        try:
+            return self._http.build_request(method, url, **how)
+        except httpx.InvalidURL as fault:
+            raise FetchRefused("the address is not valid") from fault
 
     @asynccontextmanager
     async def _sent(
@@ -267,21 +275,19 @@ class FhirClient:
             raise FetchUnavailable("the server's address is not allowed") from fault
         except httpx.HTTPError as fault:
             raise FetchUnavailable(f"no answer ({type(fault).__name__})") from fault
-        except httpx.InvalidURL as fault:
-            raise FetchRefused("the address is not valid") from fault
 
 
 def _joined(url: str, link: str) -> str:
     """`link` as it is meant on the page at `url`; empty for what is no address at all."""
     try:
-        return urljoin(url, link)
+        return urljoin(url, link) if len(link) <= LONGEST_URL else ""
     except ValueError:
         return ""
 
 
 def _within(base: str, url: str) -> str | None:
     """`url` with its path in normal form when it lies at or below `base`, else None."""
-    if not all("!" <= character <= "~" for character in url) or "#" in url:
+    if len(url) > LONGEST_URL or "#" in url or not all("!" <= letter <= "~" for letter in url):
         return None
     address, mark, query = url.partition("?")
     place = parse_base(address)
@@ -294,7 +300,7 @@ def _headers(token: str | None) -> dict[str, str]:
     headers = {"Accept": "application/fhir+json, application/json;q=0.9"}
     if token is None:
         return headers
-    if not _TOKEN.fullmatch(token):
+    if len(token) > LONGEST_TOKEN or not _TOKEN.fullmatch(token):
         raise FetchRefused("the access token is not usable")
     return headers | {"Authorization": f"Bearer {token}"}
 

@@ -44,13 +44,18 @@ _PRIVATE = tuple(
         ),
     )
 )
+# RFC 6052, section 3.1: what stands behind this prefix is a public IPv4 address and nothing else.
+_NAT64 = IPv6Network("64:ff9b::/96")
 # Never, whatever an entry opens: here machines in clouds read their own credentials.
 _METADATA = tuple(
     map(
         ip_network,
         (
             # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
-            "fd00:ec2::254/128",
+            # and https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html
+            "fd00:ec2::/32",
+            # https://cloud.google.com/compute/docs/metadata/querying-metadata
+            "fd20:ce::254/128",
             # https://www.alibabacloud.com/help/en/ecs/user-guide/view-instance-metadata
             "100.100.100.200/32",
             # https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
@@ -90,7 +95,7 @@ class Reach:
             to = ip_address(address)
         except ValueError:
             return False
-        if _in(to, _METADATA):
+        if _in(to, _METADATA) or not _leads_out(to):
             return False
         if self.demo and is_loopback(host):
             return to.is_loopback
@@ -123,6 +128,14 @@ def is_public(address: Address) -> bool:
         return False
     special = address.is_multicast or address.is_reserved or _in(address, _SPECIAL)
     return address.is_global and not special
+
+
+def _leads_out(address: Address) -> bool:
+    """False for what a translator would turn into a private, loopback or metadata address."""
+    if isinstance(address, IPv4Address) or address not in _NAT64:
+        return True
+    behind = IPv4Address(address.packed[-4:])
+    return is_public(behind) and not _in(behind, _METADATA)
 
 
 def _in(address: Address, networks: Iterable[Network]) -> bool:

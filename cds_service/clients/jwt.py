@@ -6,7 +6,6 @@ Every refusal raises Unauthenticated with a reason for the log; the wire never s
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +22,8 @@ from cds_service.errors import Unauthenticated
 LEEWAY_SECONDS = 60
 LONGEST_LIFETIME_SECONDS = 3600
 LONGEST_TOKEN = 16 * 1024
-LONGEST_JTI = 256
+# Both are kept, a tenant in every row of the audit.
+LONGEST_JTI = LONGEST_TENANT = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +126,8 @@ def check_claims(
     if not isinstance(token_id, str) or not 0 < len(token_id) <= LONGEST_JTI:
         raise Unauthenticated("jti is missing or too long")
     tenant = claims.get("tenant")
-    if tenant is not None and not isinstance(tenant, str):
-        raise Unauthenticated("tenant is no text")
+    if tenant is not None and not (isinstance(tenant, str) and len(tenant) <= LONGEST_TENANT):
+        raise Unauthenticated("tenant is no text, or too long")
     if client.tenants and tenant not in client.tenants:
         raise Unauthenticated("tenant is not allowed for this client")
     return VerifiedClaims(tenant=tenant, token_id=token_id, expires_at=expires_at + LEEWAY_SECONDS)
@@ -157,7 +157,8 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
     # RFC 7519, section 2: NumericDate is a JSON number. `True` is one in Python only.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unauthenticated(f"{name} is missing or no number")
-    if not math.isfinite(value) or not abs(value) < 1e12:
+    # Compared, then converted: JSON knows integers that no float can hold.
+    if not abs(value) < 1e12:
         raise Unauthenticated(f"{name} is out of range")
     return float(value)
 

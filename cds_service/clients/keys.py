@@ -40,9 +40,7 @@ def read_jwks(body: bytes) -> tuple[Key, ...]:
 
 def _public_keys(keys: list[Any]) -> Iterator[Key]:
     for key in keys:
-        if not isinstance(key, dict) or key.get("kty") not in _PUBLIC_MEMBERS:
-            continue
-        if key.get("use", "sig") != "sig" or not isinstance(key.get("kid"), str):
+        if not isinstance(key, dict) or not _may_verify(key):
             continue
         members = ("kty", "kid", "alg", *_PUBLIC_MEMBERS[key["kty"]])
         public: dict[str, str | list[str]] = {
@@ -54,6 +52,14 @@ def _public_keys(keys: list[Any]) -> Iterator[Key]:
             continue
         if imported is not None:
             yield imported
+
+
+def _may_verify(key: dict[str, Any]) -> bool:
+    # RFC 7517, sections 4.2 and 4.3: a key can say in two ways what it is for.
+    operations = key.get("key_ops", ["verify"])
+    meant = isinstance(operations, list) and "verify" in operations
+    known = str(key.get("kty")) in _PUBLIC_MEMBERS and isinstance(key.get("kid"), str)
+    return known and meant and key.get("use", "sig") == "sig"
 
 
 def _import(public: dict[str, str | list[str]]) -> Key | None:

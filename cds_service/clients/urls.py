@@ -6,13 +6,20 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+# RFC 9110, section 4.1, asks for 8000 at least. A body may hold one of 20 MB, which would take
+# seconds to parse while nobody else is answered.
+LONGEST_URL = 8192
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 # Python's parser lets "[::1]x" and "host:+80" through.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@]+)(:[0-9]*)?")
 _ESCAPE = re.compile("%(..?)?")
+# Servers and proxies differ in how often they decode, and in what they take for a separator: Java
+# servlets cut a segment at ";" (RFC 3986, section 3.3), so that "..;" is one level up there.
+_MOST_DECODINGS = 3
+_SEPARATORS = re.compile(r"[/\\;]")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 
 
@@ -29,12 +36,17 @@ class Base:
 def parse_base(url: str) -> Base | None:
     """The base that `url` names; None for what is not a plain absolute http(s) URL.
 
-    Refused: user info, query, fragment, dot segments, spaces and control characters (which
-    parsers drop silently), hosts in percent-encoding, in Unicode, or as numbers other than a
-    dotted quad. Each of them has let a request reach another host than the one that was checked.
+    Refused: user info, query, fragment, dot segments in any disguise, spaces and control
+    characters (which parsers drop silently), hosts in percent-encoding, in Unicode, or as numbers
+    other than a dotted quad. Each of them has let a request reach another place than the one that
+    was checked. What is longer than LONGEST_URL is not looked at.
     """
     # urlsplit would remove tabs and newlines, and some clients read "\" as "/".
-    if not all("!" <= character <= "~" for character in url) or set(url) & set("\\?#"):
+    if (
+        len(url) > LONGEST_URL
+        or not all("!" <= character <= "~" for character in url)
+        or set(url) & set("\\?#")
+    ):
         return None
     try:
         parts = urlsplit(url)
@@ -86,9 +98,21 @@ def _path(path: str) -> str | None:
     if path in ("", "/"):
         return ""
     segments = [_segment(segment) for segment in path.removesuffix("/").split("/")[1:]]
-    if {None, "", ".", ".."} & set(segments):
+    if None in segments or "" in segments or any(map(_climbs, path.split("/"))):
         return None
     return "/" + "/".join(str(segment) for segment in segments)
+
+
+def _climbs(segment: str) -> bool:
+    """True where some server would read a dot segment, or escapes that no server needs."""
+    for _ in range(_MOST_DECODINGS):
+        if {".", ".."} & set(_SEPARATORS.split(segment)):
+            return True
+        decoded = unquote(segment)
+        if decoded == segment:
+            return False
+        segment = decoded
+    return True
 
 
 def _segment(segment: str) -> str | None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from enum import Enum
 
+# Longer than any that an EHR grants. What is cut off could be a query that narrows a scope, so that
+# of a longer one nothing is taken.
+LONGEST_SCOPE = 32 * 1024
 _SCOPE = re.compile(
     r"(?:patient|user|system)/(?P<type>[A-Za-z]+|\*)\.(?P<may>read|write|\*|c?r?u?d?s?)(?P<query>\?.+)?"
 )
@@ -27,7 +30,7 @@ class Reading(Enum):
 def may_read(scope: str, resource_type: str, *, search: bool = False) -> Reading:
     """What the scopes together allow of reading (or searching) resources of this type."""
     needed = "s" if search else "r"
-    found = {_reads(token, resource_type, needed) for token in scope.split()}
+    found = {_reads(token, resource_type, needed) for token in _scopes(scope)}
     return next((most for most in (Reading.ALL, Reading.SOME) if most in found), Reading.NONE)
 
 
@@ -45,7 +48,11 @@ def may_create(scope: str, resource_type: str) -> bool:
 
     A v2 scope with a query allows some of them only; which, the server decides: counted as no.
     """
-    return any(_creates(token, resource_type) for token in scope.split())
+    return any(_creates(token, resource_type) for token in _scopes(scope))
+
+
+def _scopes(scope: str) -> list[str]:
+    return scope.split() if len(scope) <= LONGEST_SCOPE else []
 
 
 def _creates(token: str, resource_type: str) -> bool:

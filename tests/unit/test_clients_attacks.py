@@ -134,6 +134,7 @@ def raw(text: str, endpoint: str) -> bytes:
         "{iat}": str(now),
         "{exp}": str(now + 300),
         "{deep}": '{"a":' * 2_000,
+        "{digits}": "9" * 400,
     }.items():
         text = text.replace(name, value)
     return text.encode()

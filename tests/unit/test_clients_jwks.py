@@ -28,6 +28,10 @@ from tests.fakes.tokens import ENDPOINT, ISSUER, NOW, a_key, a_token, jwks
 K1, K2 = a_key("ES384"), a_key("ES384", "k2")
 
 
+def public(key: Any, **changed: Any) -> dict[str, Any]:
+    return {**jwks(key)["keys"][0], **changed}
+
+
 class Server:
     """Counts what is asked of it, and answers with `answer`."""
 
@@ -176,6 +180,34 @@ def test_what_is_no_key_set_yields_no_keys(answer: httpx.Response) -> None:
 
     asyncio.run(work())
     assert server.asked == 1
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"kty": ["EC"], "kid": "k1"},
+        {"kty": {}, "kid": "k1"},
+        {"kty": None},
+        {"kty": "RSA", "kid": "k1", "n": 5, "e": [""]},
+        {"kty": "EC", "kid": "k1", "crv": {}, "x": None, "y": True},
+        public(K2, kid="k1", key_ops=["encrypt"]),
+        public(K2, kid="k1", key_ops="verify"),
+        public(K2, kid="k1", use=["sig"]),
+        public(K2, kid=["k1"]),
+        ["k1"],
+        "k1",
+    ],
+    ids=str,
+)
+def test_a_key_that_is_none_is_left_out_and_spoils_nothing(spoilt: Any) -> None:
+    answer = httpx.Response(200, json={"keys": [spoilt, public(K1, key_ops=["verify"]), spoilt]})
+
+    async def work() -> None:
+        async with keys_at(Server(lambda: answer)) as keys:
+            (found,) = await keys.find("k1")
+            assert found.as_dict(private=False)["x"] == public(K1)["x"]
+
+    asyncio.run(work())
 
 
 def test_a_server_that_stalls_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from cds_service.clients.urls import parse_base
+from cds_service.clients.urls import LONGEST_URL, parse_base
 
 SAME = [
     ("https://ehr.example.org/fhir", "https://ehr.example.org/fhir"),
@@ -79,6 +81,14 @@ NO_BASE = [
     "http://[fe80::1%eth0]/fhir",
     "http://[127.0.0.1]/fhir",
     "http://[v1.x]/fhir",
+    "https://ehr.example.org/fhir/..;/admin",
+    "https://ehr.example.org/fhir/..;a=1/admin",
+    "https://ehr.example.org/fhir/..%2Fadmin",
+    "https://ehr.example.org/fhir/%2e%2e%2fadmin",
+    "https://ehr.example.org/fhir/x%2f..%2f..%2fadmin",
+    "https://ehr.example.org/fhir/..%5Cadmin",
+    "https://ehr.example.org/fhir/%252e%252e/admin",
+    "https://ehr.example.org/fhir/%2525252e/admin",
 ]
 
 
@@ -92,6 +102,22 @@ def test_spellings_of_one_place_are_equal(spelling: str, normal: str) -> None:
 @pytest.mark.parametrize("spelling", NO_BASE)
 def test_a_spelling_with_two_readings_is_no_base(spelling: str) -> None:
     assert parse_base(spelling) is None
+
+
+@pytest.mark.parametrize("path", ["a;b=1", "a%2Fb", "...", "..a", "100%25", "%E4%BD%A0"])
+def test_what_no_server_takes_for_a_step_up_is_left_as_it_is(path: str) -> None:
+    base = parse_base(f"https://ehr.example.org/fhir/{path}")
+    assert base is not None
+    assert base.text.endswith(f"/fhir/{path}")
+
+
+@pytest.mark.parametrize("part", ["%25", "a/", "%2525", "a.", "../"])
+def test_a_url_of_megabytes_is_not_even_looked_at(part: str) -> None:
+    """It came in a body of 20 MB, and its parsing held up everyone else for 20 seconds."""
+    began = time.process_time()
+    assert parse_base("https://ehr.example.org/" + part * 6_000_000) is None
+    assert time.process_time() - began < 0.1
+    assert parse_base("https://ehr.example.org/" + "a" * (LONGEST_URL - 24)) is not None
 
 
 @pytest.mark.parametrize("spelling", [normal for _, normal in SAME])

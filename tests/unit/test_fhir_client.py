@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from cds_service.fhir_client import (
     FetchUnavailable,
     FhirClient,
     base_allowed,
+    leads_on,
 )
 from tests.fakes.ehr import FakeEhr, Fault
 from tests.fakes.records import an_assessment
@@ -194,6 +196,18 @@ def test_a_next_link_that_never_ends_is_left(ehr: FakeEhr, link: str) -> None:
     assert not asyncio.run(whole()).complete
 
 
+@pytest.mark.parametrize("part", ["a/", "../", "?", "%25"])
+def test_a_link_of_megabytes_is_neither_followed_nor_looked_at(ehr: FakeEhr, part: str) -> None:
+    link = {"relation": "next", "url": f"{ehr.base}/Observation?{part * 6_000_000}"}
+    bundle = {"resourceType": "Bundle", "link": [link], "entry": [{}]}
+    began = time.process_time()
+    fetched = run(lambda client: client.complete(ehr.base, bundle, "t"))
+    assert (fetched.complete, len(fetched.resource["entry"])) == (False, 1)
+    assert not leads_on(ehr.base, bundle)
+    assert time.process_time() - began < 1
+    assert ehr.asked == []
+
+
 def test_a_further_page_that_fails_leaves_the_entries_so_far(ehr: FakeEhr) -> None:
     ehr.resources, ehr.page_size = list(OBSERVATIONS), 2
     ehr.faults.extend([None, 500])
@@ -292,7 +306,7 @@ def test_a_compressed_answer_is_refused_unread(ehr: FakeEhr) -> None:
     assert ehr.asked[0].headers["accept-encoding"] == "identity"
 
 
-@pytest.mark.parametrize("token", ["a b", "a\r\nX-Injected: 1", "", "tök"])
+@pytest.mark.parametrize("token", ["a b", "a\r\nX-Injected: 1", "", "tök", "t" * 40_000])
 def test_a_token_that_is_no_token_is_not_sent(ehr: FakeEhr, token: str) -> None:
     fault = fault_of(lambda client: client.get(ehr.base, "Patient/1", token))
     assert token == "" or token not in str(fault)

@@ -38,6 +38,7 @@ from tests.fhir import observation
         ("Observation.read", False, False),
         ("*.*", False, False),
         ("launch openid fhirUser", False, False),
+        ("user/*.read " + "x" * 40_000, False, False),
         ("", False, False),
     ],
 )

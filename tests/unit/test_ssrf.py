@@ -258,8 +258,18 @@ def test_an_entry_opens_its_own_network_for_its_own_hosts() -> None:
         assert not reach.allows(host, "10.21.3.4")
         assert not reach.allows(host, "127.0.0.1")
         assert not reach.allows(host, "fd00:ec2::254"), "metadata, whatever an entry opens"
+        assert not reach.allows(host, "fd00:ec2::23"), "credentials of a pod, the same"
+        assert not reach.allows(host, "fd20:ce::254")
     assert not reach.allows("ehr.example.org", "10.20.3.4"), "another client's host"
     assert not reach.allows("other.example.org", "10.20.3.4")
+
+
+def test_a_translator_leads_to_public_addresses_only() -> None:
+    """NAT64, where an IPv6-only network reaches the rest (RFC 6052, section 3.1)."""
+    reach = Reach(private={"ehr.example.org": (ip_network("64:ff9b::/96"),)})
+    assert reach.allows("ehr.example.org", f"64:ff9b::{PUBLIC}")
+    for behind in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "168.63.129.16", "0.0.0.0"):  # noqa: S104
+        assert not reach.allows("ehr.example.org", f"64:ff9b::{behind}")
 
 
 def test_loopback_is_for_loopback_names_of_the_demo_profile() -> None:
