@@ -22,20 +22,13 @@ from cds_service.hooks import HookRequest, ServiceDefinition
 from cds_service.inputs import identifier_of, inputs_of
 from cds_service.judgement import Judgement, Scored, judge, outcome_name
 from cds_service.parts import Parts
+from cds_service.risk_assessment import id_of, risk_assessment
 from cds_service.store import AssessmentRecord, IssuedCard
 from fhir_mapping import FeatureVector, map_features
-from fhir_mapping.risk_assessment import (
-    About,
-    ModelIdentity,
-    Prediction,
-    compose_risk_assessment,
-)
+from fhir_mapping.risk_assessment import About
 from fhir_mapping.version_marks import version_of
 from fhir_mapping.versions import FhirVersion
 from risk_model import Manifest, RiskEstimate
-
-# Namespace of the ids that are made from an assessment's identifier: the same fact, the same id.
-_ASSESSMENTS = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:risk-assessment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +153,7 @@ def _record(
         vector=vector,
     )
     about = About(
-        id=str(uuid.uuid5(_ASSESSMENTS, identifier)),
+        id=id_of(identifier),
         identifier=identifier,
         patient_id=call.patient_id,
         encounter_id=call.request.context.encounter_id,
@@ -182,29 +175,13 @@ def _record(
         probability=judgement.estimate.probability,
         level=judgement.estimate.level,
         inputs=inputs_of(vector),
-        resource=_resource(about, judgement.estimate, vector, manifest),
+        resource=risk_assessment(about, judgement.estimate, vector, manifest),
     )
 
 
 def _mitigation(definition: ServiceDefinition, estimate: RiskEstimate) -> str | None:
     text, order = definition.wording.levels.get(estimate.level), definition.wording.order
     return order.label if text and text.order and order else None
-
-
-def _resource(
-    about: About, estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest
-) -> dict[str, Any]:
-    prediction = Prediction(
-        outcome=manifest.raw["outcome"],
-        probability=estimate.probability,
-        level=estimate.level,
-        relative_risk=estimate.relative_risk,
-        baseline=estimate.baseline,
-        contributions=[(c.feature, c.log_odds) for c in estimate.contributions],
-        rationale=cards.rationale(estimate, vector, manifest),
-    )
-    model = ModelIdentity(name=manifest.name, version=manifest.version, title=manifest.title)
-    return compose_risk_assessment(about, prediction, model, vector)
 
 
 def _issued(call: Call, card: cards.Card, record: AssessmentRecord | None) -> IssuedCard:
