@@ -22,13 +22,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from model_training.comparison import auroc_difference
-from model_training.dataset import DatasetError
+from model_training.gate_rules import BOUNDS, Gate
 from model_training.predictions import Predictions
 
-_BOUNDS = ("value", "low", "high")
-_LIMITS = ("at_least", "at_most", "within")
-_KEYS = {"id", "title", "measure", "bound", "minus", "against", *_LIMITS}
-_PUBLISHED = "published"
 # The figures that can be counted again from stored predictions, and so compared in pairs.
 _PAIRED = re.compile(r"test\.scenarios\.(?P<scenario>[^.*]+)\.auroc")
 _STEP = re.compile(r'"([^"]*)"|([^."]+)')
@@ -47,21 +43,6 @@ class Measured(Protocol):
 
     @property
     def predictions(self) -> Predictions | None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """One entry of [[gates]]. `low` and `high` are the inclusive bounds, infinite where open."""
-
-    id: str
-    title: str
-    measure: str
-    bound: str
-    minus: str | None
-    against_published: bool
-    rule: str
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,16 +93,6 @@ class _Found:
     figure: Figure
 
 
-def parse_gates(raw: Sequence[Mapping[str, Any]]) -> tuple[Gate, ...]:
-    """The recipe's [[gates]]; raises DatasetError naming the gate that cannot be used."""
-    gates = tuple(_gate(entry) for entry in raw)
-    ids = [gate.id for gate in gates]
-    twice = sorted({id_ for id_ in ids if ids.count(id_) > 1})
-    if twice:
-        raise DatasetError(f"The recipe has several gates of one id: {', '.join(twice)}.")
-    return gates
-
-
 def judge(
     gates: Sequence[Gate],
     report: Mapping[str, Any],
@@ -147,48 +118,6 @@ def said(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{round(number, 4) + 0.0:g}"
 
 
-def _gate(raw: Mapping[str, Any]) -> Gate:
-    name = raw.get("id", "without an id")
-    strange = sorted(set(raw) - _KEYS)
-    _require(not strange, name, f"has unknown entries: {', '.join(strange)}")
-    rules = [rule for rule in _LIMITS if rule in raw]
-    _require(len(rules) == 1, name, f"needs exactly one of {', '.join(_LIMITS)}")
-    _require(raw.get("bound", "value") in _BOUNDS, name, f"needs a bound of {', '.join(_BOUNDS)}")
-    _require(raw.get("against") in (None, _PUBLISHED), name, f"can be against {_PUBLISHED} only")
-    _require("against" not in raw or "minus" not in raw, name, "has both minus and against")
-    _require("*" not in str(raw.get("minus", "")), name, "takes off one figure, not several")
-    try:
-        low, high = _limits(rules[0], raw[rules[0]])
-        return Gate(
-            id=str(raw["id"]),
-            title=str(raw["title"]),
-            measure=str(raw["measure"]),
-            bound=raw.get("bound", "value"),
-            minus=raw.get("minus"),
-            against_published="against" in raw,
-            rule=rules[0],
-            low=low,
-            high=high,
-        )
-    except (KeyError, TypeError, ValueError) as fault:
-        raise DatasetError(
-            f"The recipe's gate {name} cannot be used: {fault!r} is missing or wrong."
-        ) from fault
-
-
-def _limits(rule: str, limit: Any) -> tuple[float, float]:
-    if rule == "within":
-        low, high = limit
-        return float(low), float(high)
-    bound = float(limit)
-    return (bound, math.inf) if rule == "at_least" else (-math.inf, bound)
-
-
-def _require(holds: bool, name: str, problem: str) -> None:
-    if not holds:
-        raise DatasetError(f"The recipe's gate {name} {problem}.")
-
-
 def _judged(
     gate: Gate,
     report: Mapping[str, Any],
@@ -199,7 +128,7 @@ def _judged(
         return _against(gate, report, published, predictions)
     found = list(_figures(report, _path(gate.measure)))
     taken = 0.0 if gate.minus is None else _one(report, gate.minus)
-    bound = _BOUNDS.index(gate.bound)
+    bound = BOUNDS.index(gate.bound)
     known = {entry.where: entry.figure[bound] - taken for entry in found}
     known = {where: number for where, number in known.items() if not math.isnan(number)}
     unknown = [entry.where for entry in found if entry.where not in known]
@@ -222,7 +151,7 @@ def _against(
         note = "nothing is published to compare it with"
         return GateResult(gate=gate, measured=None, passed=True, note=note)
     figure, note = _paired(gate, published, predictions) or _unpaired(gate, report, published)
-    number = figure[_BOUNDS.index(gate.bound)]
+    number = figure[BOUNDS.index(gate.bound)]
     if math.isnan(number):
         return _untold(gate, f"{gate.measure} is missing here or in {published.reference}.")
     return _result(gate, number, note)

@@ -25,7 +25,8 @@ from model_training.evaluation import Evaluation, evaluate
 from model_training.explained import explain_sample
 from model_training.export import Calibrated, artifact_files, manifest_of, model_files
 from model_training.fitting import OutOfFold, Settings, fit_model, folds_of, out_of_fold
-from model_training.gates import GateResult, Measured, judge, parse_gates
+from model_training.gate_rules import parse_gates
+from model_training.gates import GateResult, Measured, judge
 from model_training.logistic import logistic
 from model_training.publish import forced_trace
 from model_training.recipe import Recipe

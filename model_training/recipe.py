@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fhir_mapping import load_catalog
+from fhir_mapping import compile_mapping, load_catalog
+from fhir_mapping.mapping import MappingError
 from model_training.dataset import DatasetError
+from model_training.gate_rules import parse_gates
+from model_training.recipe_sections import require_sections
 
 RECIPES = Path(__file__).with_name("recipes")
 DIABETES_UNDIAGNOSED = RECIPES / "diabetes_undiagnosed.toml"
@@ -58,7 +61,8 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """`raw` holds the parts that go into the manifest as they are; `text` is the file's own."""
+    """`raw` holds the sections as the file has them; `text` is the file's own, and `file` what it
+    is called."""
 
     features: tuple[FeatureSpec, ...]
     panels: Mapping[str, Panel]
@@ -66,6 +70,7 @@ class Recipe:
     statements: Mapping[str, Any]
     raw: Mapping[str, Any]
     text: str
+    file: str
 
     @property
     def columns(self) -> list[str]:
@@ -101,26 +106,42 @@ def load_recipe(path: Path = DIABETES_UNDIAGNOSED) -> Recipe:
 def parse_recipe(text: str, *, statements: str = "", file: str = "recipe.toml") -> Recipe:
     """Raises DatasetError as load_recipe does; `file` is only what it is called there."""
     raw = _toml(text, file)
-    said = _toml(statements, str(_card(Path(file))))
+    require_sections(raw, file)
+    recipe = Recipe(
+        features=tuple(_feature(entry, file) for entry in raw["features"]),
+        panels={
+            id_: Panel(id=id_, title=entry["title"], features=tuple(entry["features"]))
+            for id_, entry in raw["panels"].items()
+        },
+        scenarios=tuple(
+            Scenario(id=entry["id"], title=entry["title"], absent=tuple(entry["absent"]))
+            for entry in raw["scenarios"]
+        ),
+        statements=_toml(statements, str(_card(Path(file)))),
+        raw=raw,
+        text=text,
+        file=file,
+    )
     try:
-        recipe = Recipe(
-            features=tuple(_feature(entry) for entry in raw["features"]),
-            panels={
-                id_: Panel(id=id_, title=entry["title"], features=tuple(entry["features"]))
-                for id_, entry in raw["panels"].items()
-            },
-            scenarios=tuple(
-                Scenario(id=entry["id"], title=entry["title"], absent=tuple(entry["absent"]))
-                for entry in raw["scenarios"]
-            ),
-            statements=said,
-            raw=raw,
-            text=text,
-        )
-    except (KeyError, TypeError, ValueError) as fault:
-        raise DatasetError(f"{file} cannot be used: {fault!r} is missing or wrong.") from fault
-    _refuse_strangers(recipe, file)
+        _refuse_strangers(recipe)
+        parse_gates(raw.get("gates", []))
+        # Without the features: of those, each source can read what it has.
+        compile_mapping(load_catalog(), recipe.mapping_manifest() | {"features": []})
+    except (DatasetError, MappingError) as fault:
+        raise DatasetError(f"{file}: {str(fault).rstrip('.')}.") from fault
     return recipe
+
+
+def required(recipe: Recipe, section: str, *keys: str) -> Mapping[str, Any]:
+    """A section of which this source of people reads more than every recipe has to say; raises
+    DatasetError where it is not there."""
+    entries: Mapping[str, Any] = recipe.raw[section]
+    lacking = [key for key in keys if key not in entries]
+    if lacking:
+        raise DatasetError(
+            f"{recipe.file}: [{section}] lacks {', '.join(lacking)}, which these data are read by."
+        )
+    return entries
 
 
 def manifest_feature(feature: FeatureSpec) -> dict[str, Any]:
@@ -167,20 +188,50 @@ def _toml(text: str, file: str) -> dict[str, Any]:
         raise DatasetError(f"{file} is not TOML: {fault}.") from fault
 
 
-def _refuse_strangers(recipe: Recipe, file: str) -> None:
+def _refuse_strangers(recipe: Recipe) -> None:
     """A misspelled name would blank out nothing, or fail late in a run of hours."""
+    raw, columns, panels = recipe.raw, recipe.columns, list(recipe.panels)
+    _once("features", columns)
+    _once("scenarios", [scenario.id for scenario in recipe.scenarios])
     for panel in recipe.panels.values():
-        for name in panel.features:
-            if name not in recipe.columns:
-                raise DatasetError(f"{file}: the panel {panel.id} has {name!r}, no feature of it.")
+        _known(f"the panel {panel.id} has", panel.features, columns, "no feature of it")
     for scenario in recipe.scenarios:
-        for name in scenario.absent:
-            if name not in recipe.panels:
-                raise DatasetError(f"{file}: the scenario {scenario.id} has {name!r}, no panel.")
+        _known(f"the scenario {scenario.id} has", scenario.absent, panels, "no panel")
+    if recipe.scenarios[0].absent:
+        raise DatasetError(f"the first scenario, {recipe.scenarios[0].id}, must lack nothing")
+    _known("[masking] chance has", raw["masking"].get("chance", ()), panels, "no panel")
+    for group in raw.get("sufficiency", {}).get("at_least_one_of", ()):
+        _known("[sufficiency] has", group, columns, "no feature of it")
+    searched, fitted = raw["search"]["space"], raw["fit"]["parameters"]
+    _known("[search] space has", searched, fitted, "not among [fit] parameters, where it starts")
+    axes = raw["evaluation"]["groups"]
+    grouped = [axis["feature"] for axis in axes if "feature" in axis]
+    _known("[evaluation] groups have", grouped, columns, "no feature of it")
+    if "glucose" in raw["evaluation"].get("comparators", ()):
+        concepts = [feature.concept for feature in recipe.features]
+        _known("[evaluation] comparators have", ["glucose"], concepts, "no concept of a feature")
 
 
-def _feature(entry: Mapping[str, Any]) -> FeatureSpec:
-    concept = load_catalog().concepts[entry.get("concept", entry["name"])]
+def _known(who: str, names: Iterable[str], known: Collection[str], what: str) -> None:
+    for name in names:
+        if name not in known:
+            raise DatasetError(f"{who} {name!r}, {what}")
+
+
+def _once(section: str, names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DatasetError(f"[[{section}]] has {', '.join(twice)} more than once")
+
+
+def _feature(entry: Mapping[str, Any], file: str) -> FeatureSpec:
+    named = entry.get("concept", entry["name"])
+    concept = load_catalog().concepts.get(named)
+    if concept is None:
+        raise DatasetError(
+            f"{file}: the feature {entry['name']} is of the concept {named!r}, which is not in "
+            "concepts.toml."
+        )
     statistic = entry.get("statistic", "latest")
     low, high = entry["plausible"]
     return FeatureSpec(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -34,6 +36,11 @@ outcome = { text = "Made-up disease", coding = [] }
 
 [cohort]
 outcome_definition = "drawn at random"
+
+[split]
+kind = "period"
+development = ["2001-2002", "2003-2004", "2005-2006"]
+test = ["2007-2008"]
 
 [[outcomes]]
 id = "hba1c"
@@ -194,6 +201,15 @@ def small_recipe(*, one_hot: bool = False, **sections: Mapping[str, Any]) -> Rec
 
 def recipe_text(*, one_hot: bool = False) -> str:
     return _TEXT.replace("{admission}", _ADMISSION if one_hot else "")
+
+
+def completed(text: str) -> str:
+    """A recipe with the sections that `text` lacks: for tests of a source, which reads few."""
+    given = tomllib.loads(text)
+    head, *tables = re.split(r"^(?=\[)", recipe_text(), flags=re.MULTILINE)
+    kept = [table for table in tables if re.findall(r"\w+", table)[0] not in given]
+    lines = [line for line in head.splitlines() if line.partition(" ")[0] not in given]
+    return "\n".join([*lines, text, *kept])
 
 
 def made_up_people(

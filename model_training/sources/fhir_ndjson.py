@@ -82,8 +82,8 @@ def _parts_of(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     split = recipe.raw["split"]
     if split["kind"] != "period":
         raise DatasetError(
-            f"The recipe {recipe.name} splits by {split['kind']}: a FHIR export is read by period, "
-            'so its [split] needs kind = "period" with the years of development and test.'
+            f"{recipe.file}: [split] is by {split['kind']}: a FHIR export is read by period, and "
+            'needs kind = "period" with the years of development and test.'
         )
     return {part: tuple(split[part]) for part in (DEVELOPMENT, TEST)}
 

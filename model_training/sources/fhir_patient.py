@@ -24,9 +24,10 @@ from fhir_mapping import (
     load_catalog,
     map_features,
 )
+from fhir_mapping.mapping import MappingError
 from fhir_mapping.times import read_datetime, read_effective, read_period
 from model_training.dataset import DatasetError
-from model_training.recipe import Recipe
+from model_training.recipe import Recipe, required
 
 Resource = dict[str, Any]
 # After every result: when a result was taken is asked first, and what was known then second.
@@ -123,23 +124,36 @@ class Person:
 def rules_of(recipe: Recipe, *, periods: Mapping[tuple[int, int], str], zone: tzinfo) -> Rules:
     """Raises DatasetError where the recipe makes its outcome an input too."""
     catalog = load_catalog()
-    outcome = recipe.raw["cohort"]["outcome_concept"]
+    cohort = required(recipe, "cohort", "outcome_concept", "outcome_at_least", "minimum_age")
+    outcome = cohort["outcome_concept"]
     manifest = recipe.mapping_manifest()
     if any(feature["concept"] == outcome for feature in manifest["features"]):
-        raise DatasetError(f"The recipe makes {outcome} both the outcome and an input.")
-    concept = catalog.concepts[outcome]
+        raise DatasetError(f"{recipe.file} makes {outcome} both the outcome and an input.")
+    concept = catalog.concepts.get(outcome)
+    if concept is None or not concept.loinc:
+        raise DatasetError(
+            f"{recipe.file}: the outcome_concept {outcome!r} of [cohort] is no measured concept of "
+            "concepts.toml."
+        )
     asked = {"concept": outcome, "unit": concept.unit}
     return Rules(
-        features=compile_mapping(catalog, manifest),
+        features=_compiled(recipe),
         findings=compile_mapping(catalog, {"features": [], "domain": manifest["domain"]}),
         outcome=compile_mapping(catalog, {"features": [], "settled_by": [asked]}),
         concept=outcome,
         outcome_title=concept.title,
-        at_least=float(recipe.raw["cohort"]["outcome_at_least"]),
-        minimum_age=int(recipe.raw["cohort"]["minimum_age"]),
+        at_least=float(cohort["outcome_at_least"]),
+        minimum_age=int(cohort["minimum_age"]),
         periods=periods,
         zone=zone,
     )
+
+
+def _compiled(recipe: Recipe) -> CompiledMapping:
+    try:
+        return compile_mapping(load_catalog(), recipe.mapping_manifest())
+    except MappingError as fault:
+        raise DatasetError(f"{recipe.file} cannot be used on a FHIR export: {fault}.") from fault
 
 
 def person_of(record: Record, rules: Rules, tally: Tally) -> Person | None:

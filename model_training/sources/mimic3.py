@@ -32,7 +32,7 @@ from model_training.dataset import (
     Reporter,
     Silent,
 )
-from model_training.recipe import FeatureSpec, Recipe
+from model_training.recipe import FeatureSpec, Recipe, required
 from model_training.sources.mimic3_measurements import (
     Fences,
     Plan,
@@ -154,14 +154,22 @@ def read_mimic3(
 
 def _settings(recipe: Recipe) -> Mapping[str, Any]:
     settings: Mapping[str, Any] | None = recipe.raw.get(SOURCE)
-    if settings is None or recipe.raw.get("split", {}).get("kind") != "person":
+    if settings is None or recipe.raw["split"]["kind"] != "person":
         raise DatasetError(
-            f"The recipe {recipe.raw.get('name')} is not for MIMIC-III: it needs a table [mimic3] "
-            'and a [split] of kind = "person", as diabetes_inpatient.toml has them.'
+            f"{recipe.file} is not for MIMIC-III: it needs a table [mimic3] and a [split] of "
+            'kind = "person", as diabetes_inpatient.toml has them.'
         )
-    outliers = settings["outliers"]["method"]
-    if outliers not in _OUTLIERS:
-        raise DatasetError(f"The recipe's outliers are {outliers!r}: one of {_OUTLIERS} is meant.")
+    required(recipe, "cohort", "minimum_age", "outcome_icd9")
+    method, concept = (settings["outliers"][key] for key in ("method", "concept"))
+    if method not in _OUTLIERS:
+        raise DatasetError(
+            f"{recipe.file}: [mimic3] outliers method is {method!r}: one of {', '.join(_OUTLIERS)} "
+            "is meant."
+        )
+    if concept not in load_catalog().concepts:
+        raise DatasetError(
+            f"{recipe.file}: [mimic3] outliers concept is {concept!r}, not in concepts.toml."
+        )
     return settings
 
 
@@ -179,8 +187,8 @@ def _hours(recipe: Recipe) -> int:
     days = {f.look_back_days for f in recipe.features if concepts[f.concept].element is None}
     if len(days) != 1 or None in days:
         raise DatasetError(
-            f"The recipe {recipe.raw.get('name')} must give all measured features one "
-            "look_back_days: it is the window in which MIMIC-III is read."
+            f"{recipe.file} must give all measured features one look_back_days: it is the window "
+            "in which MIMIC-III is read."
         )
     return round(24 * float(days.pop() or 0))
 

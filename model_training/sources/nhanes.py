@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ from model_training.dataset import (
     Reporter,
 )
 from model_training.dataset import PERSON as PERSON_COLUMN
-from model_training.recipe import Recipe
+from model_training.recipe import Recipe, required
 from model_training.sources.nhanes_cohort import select_cohort, select_treated
 from model_training.sources.nhanes_cycles import (
     NHANES_FILE,
@@ -88,6 +89,7 @@ def read_nhanes(
     `parts`: part → cycles ("2015-2016", …); absent, those of the recipe's split. With a TEST part
     comes a TREATED one, if there is anybody in it. Raises DatasetError.
     """
+    _rules(recipe)
     chosen = _parts_of(recipe) if parts is None else parts
     known = {cycle.years: cycle for cycle in load_cycles()}
     unknown = sorted({years for part in chosen.values() for years in part} - set(known))
@@ -242,7 +244,7 @@ def _read_part(
     folder: Path, recipe: Recipe, cycles: Sequence[Cycle], reporter: Reporter
 ) -> tuple[Part, Part]:
     """The cohort, and the people whom only its last rule left out."""
-    codes, rules = load_codes(), recipe.raw["cohort"]
+    codes, rules = load_codes(), _rules(recipe)
     cohorts, treated = [], []
     for cycle in cycles:
         reporter.step(f"Reading NHANES {cycle.years}")
@@ -320,8 +322,17 @@ def _part(
     return Part(periods=tuple(periods), people=people, flow=flow)
 
 
+def _rules(recipe: Recipe) -> Mapping[str, Any]:
+    return required(recipe, "cohort", "minimum_age", "outcome_at_least")
+
+
 def _parts_of(recipe: Recipe) -> Mapping[str, Sequence[str]]:
     split = recipe.raw["split"]
+    if split["kind"] != "period":
+        raise DatasetError(
+            f"{recipe.file}: [split] is by {split['kind']}: NHANES is read by its cycles, and "
+            'needs kind = "period" with those of development and test.'
+        )
     return {DEVELOPMENT: split[DEVELOPMENT], TEST: split[TEST]}
 
 

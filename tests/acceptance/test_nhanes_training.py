@@ -16,7 +16,8 @@ from model_training.artifact import newest, read_artifact
 from model_training.dataset import DEVELOPMENT, TEST, Dataset, Silent
 from model_training.evaluation import Evaluation
 from model_training.export import model_files
-from model_training.gates import judge, parse_gates
+from model_training.gate_rules import parse_gates
+from model_training.gates import judge
 from model_training.masking import without_panels
 from model_training.model_card.quote import ARTIFACTS
 from model_training.pipeline import Built, build, data_section, measure

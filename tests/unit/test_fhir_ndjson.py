@@ -19,11 +19,13 @@ from model_training.sample import require_both_classes, sample_from
 from model_training.sources.fhir_ndjson import read_fhir
 from model_training.sources.fhir_spool import Spool
 from tests.fhir import condition, medication, observation, patient
+from tests.people import completed
 
 RECIPE = """
 name = "test"
 version = "1.0.0"
 [cohort]
+outcome_definition = "HbA1c"
 minimum_age = 18
 outcome_concept = "hba1c"
 outcome_at_least = 6.5
@@ -44,7 +46,16 @@ categories = { male = 0, female = 1 }
 name = "glucose"
 plausible = [20, 1500]
 look_back_days = 730
+[sufficiency]
+[evaluation]
+replicates = 30
+fitted_replicates = 10
+seed = 11
+decision_thresholds = [0.1, 0.3]
+false_positive_rates = [0.1]
+sensitivities = [0.8]
 [[evaluation.groups]]
+axis = "Race and ethnicity"
 column = "ethnicity"
 groups = { "Mexican American" = [], "Non-Hispanic Black" = [], "Other or multiple" = [] }
 [panels.glucose]
@@ -65,7 +76,7 @@ ALL_OF_TEST = {TEST: ("2015-2016",)}
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    return parse_recipe(RECIPE)
+    return parse_recipe(completed(RECIPE))
 
 
 def hba1c(value: float = 5.4, when: str = WHEN, unit: str = "%", **change: Any) -> dict[str, Any]:
@@ -380,13 +391,13 @@ def test_the_outcome_cannot_be_an_input(tmp_path: Path) -> None:
         'name = "glucose"\nconcept = "hba1c"\nplausible = [2, 25]',
     )
     with pytest.raises(DatasetError, match="hba1c both the outcome and an input"):
-        read(tmp_path, parse_recipe(text), patient(), hba1c())
+        read(tmp_path, parse_recipe(completed(text)), patient(), hba1c())
 
 
 def test_a_split_by_person_is_refused(tmp_path: Path) -> None:
-    text = RECIPE.replace('kind = "period"', 'kind = "person"')
-    with pytest.raises(DatasetError, match="splits by person"):
-        read(tmp_path, parse_recipe(text), patient(), hba1c(), parts=None)
+    text = RECIPE.replace('kind = "period"', 'kind = "person"\ntest_share = 0.3\nseed = 1')
+    with pytest.raises(DatasetError, match=r"recipe\.toml: \[split\] is by person"):
+        read(tmp_path, parse_recipe(completed(text)), patient(), hba1c(), parts=None)
 
 
 # ------------------------------------------------------------------------------ whose things are

@@ -12,7 +12,8 @@ import pytest
 
 from model_training.comparison import auroc, auroc_difference, compare_people
 from model_training.dataset import DatasetError
-from model_training.gates import GateResult, judge, parse_gates
+from model_training.gate_rules import parse_gates
+from model_training.gates import GateResult, judge
 from model_training.predictions import Predictions
 from risk_model import parse_manifest
 from tests.manifests import raw_manifest

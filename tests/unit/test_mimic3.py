@@ -16,11 +16,13 @@ from model_training.dataset import DEVELOPMENT, TEST, Dataset, DatasetError, Sil
 from model_training.recipe import DIABETES_INPATIENT, Recipe, load_recipe, parse_recipe
 from model_training.sources.mimic3 import Direction, read_mimic3
 from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
+from tests.people import completed
 
 RECIPE = """
 name = "small"
 version = "1.0.0"
 [cohort]
+outcome_definition = "ICD-9 250.xx"
 minimum_age = 18
 outcome_icd9 = ["250"]
 [split]
@@ -30,6 +32,20 @@ seed = 1
 [mimic3]
 direction = "first"
 outliers = { method = "keep", concept = "glucose", above = 400, reach = 1.5 }
+[panels]
+[sufficiency]
+[evaluation]
+replicates = 30
+fitted_replicates = 10
+seed = 11
+decision_thresholds = [0.1, 0.3]
+false_positive_rates = [0.1]
+sensitivities = [0.8]
+groups = []
+[[scenarios]]
+id = "complete"
+title = "Complete"
+absent = []
 """
 STATISTICS = ("latest", "min", "max", "mean", "count", "slope")
 
@@ -54,10 +70,7 @@ def _toml(value: object) -> str:
 
 
 def recipe_of(*features: str, settings: str = RECIPE) -> Recipe:
-    return parse_recipe(
-        settings + "".join(features) + "[panels]\n[[scenarios]]\n"
-        'id = "complete"\ntitle = "Complete"\nabsent = []\n'
-    )
+    return parse_recipe(completed(settings + "".join(features)))
 
 
 GLUCOSE = [feature(f"glucose_{statistic}", "glucose", statistic) for statistic in STATISTICS]

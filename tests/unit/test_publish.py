@@ -12,7 +12,8 @@ import pytest
 
 from model_training.artifact import UnknownModel, find, newest, read_artifact
 from model_training.dataset import DatasetError
-from model_training.gates import GateResult, judge, parse_gates
+from model_training.gate_rules import parse_gates
+from model_training.gates import GateResult, judge
 from model_training.predictions import (
     Predictions,
     predictions_bytes,

@@ -127,8 +127,15 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
     [
         (("[cohort]", "[cohort"), "is not TOML"),
         (('name = "glucose"\n', 'name = "glocuse"\n'), "'glocuse'"),
+        (("[calibration]", "[calibrating]"), "lacks [calibration]."),
+        (("in_the_large = 0.1", "in_the_large = 'large'"), "[calibration] in_the_large should be"),
+        (("outcome_at_least = 6.5\n", ""), "[cohort] lacks outcome_at_least"),
+        (
+            ('kind = "period"', 'kind = "person"\ntest_share = 0.3\nseed = 1'),
+            "[split] is by person",
+        ),
     ],
-    ids=["no TOML", "an unknown concept"],
+    ids=["no TOML", "an unknown concept", "section", "type", "rule of the cohort", "split"],
 )
 def test_a_recipe_that_cannot_be_used_says_why(
     change: tuple[str, str], words: str, tmp_path: Path
@@ -136,7 +143,7 @@ def test_a_recipe_that_cannot_be_used_says_why(
     text = DIABETES_UNDIAGNOSED.read_text("utf-8")
     assert change[0] in text
     (tmp_path / "ours.toml").write_text(text.replace(*change, 1), encoding="utf-8")
-    said = refused("nhanes", "--recipe", tmp_path / "ours.toml")
+    said = refused("nhanes", "--recipe", tmp_path / "ours.toml", "--data", tmp_path)
     assert str(tmp_path / "ours.toml") in said
     assert words in said
 

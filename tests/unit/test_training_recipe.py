@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import re
+import tomllib
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from fhir_mapping import compile_mapping, load_catalog
+from model_training import calibration, comparators, preprocessing, recipe_sections, thresholds
 from model_training.dataset import DatasetError
 from model_training.recipe import RECIPES, load_recipe, manifest_feature, parse_recipe, titles
+from model_training.recipe_sections import require_sections
 from tests.people import recipe_text, small_recipe
 
 SHIPPED = sorted(
@@ -85,13 +91,24 @@ def test_panels_have_titles_for_readers() -> None:
         (TEXT.replace("[cohort]", "[cohort"), "is not TOML"),
         (TEXT.replace('name = "glucose"', 'name = "gluc0se"'), "gluc0se"),
         (TEXT.replace("plausible = [20, 1500]\n", ""), "plausible"),
-        (TEXT.replace("plausible = [20, 1500]", "plausible = 20"), "cannot be used"),
-        (TEXT.replace("plausible = [20, 1500]", "plausible = [20]"), "cannot be used"),
-        (TEXT.replace("[panels]", "[panel]"), "panels"),
-        (TEXT.replace("[[scenarios]]", "[[scenario]]"), "scenarios"),
         (TEXT.replace('features = ["creatinine"]', 'features = ["kreatinin"]'), "kreatinin"),
         (TEXT.replace('absent = ["glucose"]', 'absent = ["sugar"]'), "no_glucose has 'sugar'"),
-        ("", "features"),
+        (TEXT.replace('["glucose", "body_mass_index"]]', '["weight"]]'), "'weight', no feature"),
+        (
+            TEXT.replace(
+                "[search.space]", "[search.space]\ngamma = { kind = 'float', low = 0, high = 1 }"
+            ),
+            "'gamma', not among",
+        ),
+        (
+            TEXT.replace('axis = "Age"\nfeature = "age"', 'axis = "Age"\nfeature = "years"'),
+            "'years', no",
+        ),
+        (TEXT.replace('id = "no_glucose"', 'id = "complete"'), "complete more than once"),
+        (TEXT.replace("absent = []", 'absent = ["kidney"]'), "complete, must lack nothing"),
+        (TEXT.replace("[masking]", "[masking]\nchance = { liver = 0.5 }"), "'liver', no panel"),
+        (TEXT.replace("[masking]", "[domain]\nexclude = ['twins']\n[masking]"), "finding 'twins'"),
+        (TEXT + "[[gates]]\nid = 'auroc'\ntitle = 'AUROC'\n", "gate auroc needs exactly one"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_names_the_file_and_the_fault(
@@ -99,6 +116,105 @@ def test_a_recipe_that_cannot_be_used_names_the_file_and_the_fault(
 ) -> None:
     with pytest.raises(DatasetError, match=r"mine\.toml.*" + said):
         load_recipe(write(tmp_path, text))
+
+
+SECTIONS = sorted(set(tomllib.loads(TEXT)) - {"sufficiency"})
+ENTRIES = [
+    (section, key)
+    for section, entries in tomllib.loads(TEXT).items()
+    if isinstance(entries, dict) and section not in {"panels", "sufficiency"}
+    for key in entries
+    if (section, key) != ("evaluation", "comparators")
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_that_is_not_there_is_named(section: str) -> None:
+    raw = tomllib.loads(TEXT)
+    array = isinstance(raw[section], list)
+    words = (
+        section if isinstance(raw[section], str) else f"[[{section}]]" if array else f"[{section}]"
+    )
+    del raw[section]
+    assert said_of(raw) == f"mine.toml lacks {words}."
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_that_is_something_else_is_named(section: str) -> None:
+    raw = tomllib.loads(TEXT) | {section: 7}
+    assert re.match(rf"mine\.toml: \[*{section}\]* should be .+, and is 7\.", said_of(raw))
+
+
+@pytest.mark.parametrize(("section", "key"), ENTRIES)
+def test_an_entry_that_is_not_there_is_named_with_its_section(section: str, key: str) -> None:
+    raw = tomllib.loads(TEXT)
+    del raw[section][key]
+    assert re.match(rf"mine\.toml: \[{section}\] .*lacks {key}\.", said_of(raw))
+
+
+@pytest.mark.parametrize(("section", "key"), ENTRIES)
+def test_an_entry_of_the_wrong_type_is_named_with_its_section(section: str, key: str) -> None:
+    raw = tomllib.loads(TEXT)
+    raw[section][key] = {} if isinstance(raw[section][key], str) else "soon"
+    assert re.match(rf"mine\.toml: \[{section}\] {key} .+, and is ('soon'|{{}})\.", said_of(raw))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("features 2 plausible", 20, "[[features]] glucose plausible should be a list, and is 20"),
+        ("features 2 plausible", [20], "glucose plausible should have at least 2 items, not 1"),
+        ("features 2 plausible", [9, 1], "glucose has a plausible range that is upside down"),
+        ("features 2 plausible", [1, math.nan], "should be a finite number, and is nan"),
+        ("features 0 monotone", 2, "[[features]] age monotone should be -1, 0 or 1, and is 2"),
+        ("features 1 categories male", "m", "sex categories male should be a whole number"),
+        ("split test", ["2001-2002"], "[split] has 2001-2002 in development and in test"),
+        ("split kind", "person", '[split] of kind "person" lacks test_share, seed'),
+        ("cross_validation folds", 1, "[cross_validation] folds should be greater than or equal"),
+        ("fit rounds", 12.5, "[fit] rounds should be a whole number, and is 12.5"),
+        ("fit rounds", True, "[fit] rounds should be a whole number, and is True"),
+        ("fit weighting", "none", "[fit] weighting should be 'equal' or 'survey', and is 'none'"),
+        ("search space max_depth low", 9, "[search] space max_depth has low above high"),
+        ("search space learning_rate low", 0, "has low at or below 0"),
+        ("search space max_depth low", 1.5, "has bounds that are no whole numbers"),
+        ("calibration methods", [], "[calibration] methods should have at least 1 item"),
+        ("thresholds used high", "luck", "[thresholds] used high should be 'f1', 'alert_budget'"),
+        ("studies parameters rounds", "many", "[studies] parameters rounds should be a whole"),
+        ("evaluation decision_thresholds", [0.3, 0.1], "has decision_thresholds that do not rise"),
+        ("evaluation groups 0 column", "gender", "Sex needs either a feature or a column"),
+        ("evaluation groups 0 groups", {"Men": [0]}, "Sex needs two bounds for each group"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_where_it_stands(
+    path: str, value: Any, said: str
+) -> None:
+    raw = tomllib.loads(TEXT)
+    *within, last = (int(part) if part.isdigit() else part for part in path.split())
+    inside: Any = raw
+    for part in within:
+        inside = inside[part]
+    inside[last] = value
+    assert said in said_of(raw)
+
+
+def said_of(raw: dict[str, Any]) -> str:
+    with pytest.raises(DatasetError) as refused:
+        require_sections(raw, "mine.toml")
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (recipe_sections.CalibrationMethod, calibration._FITS),
+        (recipe_sections.CutRule, thresholds._RULES),
+        (recipe_sections.ComparatorName, comparators._COMPARATORS),
+        (recipe_sections.Imputation, preprocessing.IMPUTATIONS),
+    ],
+    ids=str,
+)
+def test_what_a_recipe_may_choose_from_is_what_there_is(names: Any, known: Any) -> None:
+    assert set(get_args(names)) == set(known)
 
 
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
