@@ -28,7 +28,7 @@ from cds_service.errors import ServiceError, StoreUnavailable
 from cds_service.fhir_client import FhirClient
 from cds_service.hooks import HooksFileError, ServiceDefinition, read_hooks_file
 from cds_service.limits.calls import Calls
-from cds_service.limits.connection import HEAD_SECONDS
+from cds_service.limits.connection import HEAD_SECONDS, MOST_CONNECTIONS
 from cds_service.log import configure_logging
 from cds_service.metrics import new_metrics
 from cds_service.observe import Observe
@@ -231,7 +231,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
     auditor = asyncio.create_task(keep_writing(parts, app.state.refusals, stop))
     log.info("started", profile=parts.settings.profile, services=list(parts.services))
     try:
-        yield {HEAD_SECONDS: parts.settings.read_timeout_ms / 1000}
+        yield {
+            HEAD_SECONDS: parts.settings.read_timeout_ms / 1000,
+            MOST_CONNECTIONS: parts.settings.max_connections,
+        }
     finally:
         stop.set()
         _, unfinished = await asyncio.wait([worker, auditor], timeout=STOP_SECONDS)

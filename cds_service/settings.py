@@ -40,6 +40,7 @@ class Settings:
     call_timeout_ms: int = 20_000
     max_concurrent_calls: int = 32
     max_waiting_calls: int = 128
+    max_connections: int = 500
     cors_origins: tuple[str, ...] = ()
     audit_retention_years: int = 7
     log_level: str = "INFO"
@@ -164,6 +165,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "call_timeout_ms": _count(200, 900_000),
     "max_concurrent_calls": _count(1, 1_000),
     "max_waiting_calls": _count(0, 100_000),
+    "max_connections": _count(1, 1_000_000),
     "cors_origins": _origins,
     # 45 CFR 164.316(b)(2)(i) says six; some states say seven, and so does this service.
     "audit_retention_years": _count(7, 100),

@@ -1,16 +1,18 @@
-"""Connections whose client is slow, or sends a head without end. uvicorn bounds neither for both
-of its parsers: the keep-alive timeout starts only after an answer, and httptools takes any head.
-https://www.uvicorn.org/settings/#timeouts and #resource-limits"""
+"""Connections: how many, and what a slow or endless client may cost. uvicorn bounds none of it for
+both of its parsers: the keep-alive timeout starts only after an answer, a closed connection stays
+until its client has read everything, and httptools takes heads, trailers and requests in advance
+without end. https://www.uvicorn.org/settings/#timeouts and #resource-limits"""
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cds_service.errors import BadRequest, operation_outcome
+from cds_service.errors import BadRequest, Overloaded, ServiceError, operation_outcome
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,9 +21,13 @@ except ModuleNotFoundError:  # the extra `fast` is not installed
 
 # A JWT may have 16 kB (clients/jwt.py); what proxies add is small.
 LARGEST_HEAD_BYTES = 32 * 1024
-# The name under which `lifespan` hands each connection its time: uvicorn's `app_state`.
+# Requests that are sent before the answers of earlier ones (RFC 9112, section 9.3.2).
+MOST_IN_ADVANCE = 32
+# The names under which `lifespan` hands each connection its bounds: uvicorn's `app_state`.
 HEAD_SECONDS = "cds_service.head_seconds"
+MOST_CONNECTIONS = "cds_service.most_connections"
 _DEFAULT_SECONDS = 10.0
+_DEFAULT_CONNECTIONS = 500
 
 if TYPE_CHECKING:
     _Protocol = H11Protocol  # what both have in common; for the type checker it is one of them
@@ -31,13 +37,17 @@ else:
 
 class HeadInTime(_Protocol):
     """Closes a connection on which no head of a request is complete in time: after it was opened,
-    and after each answer. A body that nobody reads any more counts as well."""
+    and after each answer. A body that nobody reads any more counts as well. One whose client does
+    not read what it was sent is cut off as much later."""
 
-    _idle_until: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._expect_head(self._head_seconds())
+        if len(self.connections) > self.app_state.get(MOST_CONNECTIONS, _DEFAULT_CONNECTIONS):
+            self._make_room()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -49,32 +59,66 @@ class HeadInTime(_Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """What no parser accepts, as every other fault is told; `msg` says less."""
-        fault = BadRequest(f"The request is not HTTP, or its head exceeds {LARGEST_HEAD_BYTES} B.")
-        body = orjson.dumps(operation_outcome(fault))
-        head = (
-            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/fhir+json\r\n"
-            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self._end_with(
+            BadRequest(f"The request is not HTTP, or its head exceeds {LARGEST_HEAD_BYTES} B.")
         )
+
+    def _end_with(self, fault: ServiceError) -> None:
+        body = orjson.dumps(operation_outcome(fault))
+        headers = {
+            "content-type": "application/fhir+json",
+            "content-length": str(len(body)),
+            "connection": "close",
+            **fault.headers,
+        }
+        lines = [f"HTTP/1.1 {fault.status} {HTTPStatus(fault.status).phrase}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
         if not self.transport.is_closing():
-            self.transport.write(head.encode() + body)
-            self.transport.close()
+            self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
+            self._close()
+
+    def _make_room(self) -> None:
+        """The connection that has been idle the longest gives way: who opens many and says nothing
+        keeps nobody out. Where all of them are at work, the new one is told to come back."""
+        others = [each for each in self.connections if isinstance(each, HeadInTime)]
+        idle = [each for each in others if each is not self and each.is_idle()]
+        if idle:
+            min(idle, key=lambda each: each._idle_since)._close()
+        else:
+            self._end_with(Overloaded())
+
+    def is_idle(self) -> bool:
+        """True while no request is under way."""
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        return not under_way and not self.transport.is_closing()
 
     def _head_seconds(self) -> float:
         return float(self.app_state.get(HEAD_SECONDS, _DEFAULT_SECONDS))
 
     def _expect_head(self, seconds: float) -> None:
+        self._idle_since = self.loop.time()
+        self._look_again_in(seconds)
+
+    def _look_again_in(self, seconds: float) -> None:
         self._forget_timer()
-        self._idle_until = self.loop.call_later(seconds, self._close_if_idle)
+        self._timer = self.loop.call_later(seconds, self._look)
 
     def _forget_timer(self) -> None:
-        if self._idle_until is not None:
-            self._idle_until.cancel()
-            self._idle_until = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _close_if_idle(self) -> None:
-        under_way = self.cycle is not None and not self.cycle.response_complete
-        if not under_way and not self.transport.is_closing():
-            self.transport.close()
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            self.transport.abort()  # closed some time ago, and its client still has not read
+        elif self.is_idle():
+            self._close()
+        else:
+            self._look_again_in(self._head_seconds())
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._look_again_in(self._head_seconds())
 
 
 class BoundedH11(HeadInTime, H11Protocol):
@@ -89,26 +133,44 @@ def bounded_protocol() -> type[asyncio.Protocol]:
 if HttpToolsProtocol is not None:
 
     class BoundedHttpTools(HeadInTime, HttpToolsProtocol):  # type: ignore[misc]
-        """httptools keeps whatever it is sent until a head is complete: counted here."""
+        """httptools keeps whatever it is sent until a head, a chunk's or the trailers are complete:
+        counted here, from the last time that it told of anything else."""
 
         _in_head = False
-        _head_bytes = 0
+        _untold_bytes = 0
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._in_head, self._head_bytes = True, 0
+            self._in_head, self._untold_bytes = True, 0
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            # RFC 9110, section 6.5.1: trailers are no headers. Among those they would pass by every
+            # proxy that removes or sets some of them.
+            if self._in_head:
+                super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
-            self._in_head = False
+            self._in_head, self._untold_bytes = False, 0
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            # uvicorn answers what its parser raises.
             if size > LARGEST_HEAD_BYTES:
-                raise ValueError("head too large")  # uvicorn answers what its parser raises
+                raise ValueError("head too large")
+            if len(self.pipeline) >= MOST_IN_ADVANCE:
+                raise ValueError("too many requests in advance")
             super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._untold_bytes = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._untold_bytes = 0
+            super().on_message_complete()
 
         def data_received(self, data: bytes) -> None:
             if self.transport.is_closing():
                 return
-            self._head_bytes += len(data) if self._in_head else 0
+            self._untold_bytes += len(data)
             super().data_received(data)
-            if self._in_head and self._head_bytes > LARGEST_HEAD_BYTES:
+            if self._untold_bytes > LARGEST_HEAD_BYTES:
                 self.send_400_response("")
