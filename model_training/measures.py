@@ -118,8 +118,14 @@ def smooth_observed(scores: Floats, events: Ints, weights: Floats, at: Floats) -
     given = log_odds(scores)
     knots = np.unique(np.quantile(given, [0.05, 0.35, 0.65, 0.95]))
     design = _spline(given, knots)
-    coefficients = fit_logistic(design, events.astype(np.float64), weights, ridge=1e-6)
-    wanted = _spline(log_odds(at), knots)
+    # To one scale: the bends are small and alike, and few people with the outcome leave so little
+    # to tell them apart that Newton's steps would never get below what rounding makes of them.
+    centre, scale = design.mean(axis=0), design.std(axis=0)
+    scale[scale == 0] = 1.0
+    coefficients = fit_logistic(
+        (design - centre) / scale, events.astype(np.float64), weights, ridge=1e-6
+    )
+    wanted = (_spline(log_odds(at), knots) - centre) / scale
     return logistic(wanted @ coefficients[:-1] + coefficients[-1])
 
 

@@ -186,7 +186,9 @@ def _draw_calibration(axes: Axes, *, calibration: Json, low: float) -> None:
         alpha=0.18,
         linewidth=0,
     )
-    axes.plot([point[0] for point in curve], [max(point[1], low) for point in curve], color=BLUE)
+    axes.plot(
+        [point[0] for point in curve], [max(point[1], low / 10) for point in curve], color=BLUE
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set(xlim=(low, 1), ylim=(low, 1))
