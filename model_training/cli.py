@@ -19,7 +19,7 @@ from model_training.commands.terminal import reporting
 from model_training.dataset import Dataset, DatasetError, Reporter
 from model_training.pipeline import Trained, steps
 from model_training.pipeline import train as train_model
-from model_training.publish import DRAFTS, Held, Published, publish
+from model_training.publish import DRAFTS, Held, Published, publish, require_places
 from model_training.recipe import DIABETES_INPATIENT, DIABETES_UNDIAGNOSED, Recipe, load_recipe
 from model_training.sources.fhir_ndjson import read_fhir
 from model_training.sources.mimic3 import Direction, read_mimic3
@@ -167,6 +167,7 @@ def _run(
             raise DatasetError("Publishing against the gates needs a reason: --force REASON.")
         recipe = load_recipe(recipe_file)
         chosen = None if settings_of is None else _settings(settings_of)
+        require_places(out, drafts, recipe.name, recipe.version)
         with reporting() as reporter:
             dataset = read(recipe, reporter)
         with reporting(steps(recipe)) as reporter:

@@ -9,10 +9,7 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import risk_model
 from model_training.dataset import DatasetError
 from model_training.gates import GateResult
+from model_training.staging import require_writable, staged
 from risk_model.manifest import MANIFEST
 
 DRAFTS = Path("var") / "models"
@@ -89,6 +87,14 @@ def publish(
     return Published(folder=folder, model=model, forced=failed)
 
 
+def require_places(out: Path, drafts: Path, name: str, version: str) -> None:
+    """What publish asks of its folders, before there is anything to publish; raises DatasetError.
+    Whether it will be a draft is not known by then, so there has to be a place for one."""
+    _require_plain(name, version)
+    require_writable(out / name / version, "--out")
+    require_writable(drafts / name / version, "--drafts")
+
+
 def seal(files: Mapping[str, bytes], described: Mapping[str, Any]) -> dict[str, bytes]:
     """The files and their manifest: `described` with everybody's digest and size."""
     digests = {path: _digest(files[path]) for path in sorted(files)}
@@ -146,43 +152,25 @@ def _scoring(files: Mapping[str, bytes]) -> list[Any]:
 
 def _write(files: Mapping[str, bytes], folder: Path) -> risk_model.Model:
     try:
-        with _staged(folder) as staged:
+        with staged(folder) as aside:
             for path, content in files.items():
-                target = staged / path
+                target = aside / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
-            risk_model.load_model(staged)
-            _swap(staged, folder)
+            risk_model.load_model(aside)
+            _swap(aside, folder)
     except OSError as fault:
         raise DatasetError(f"{folder} cannot be written: {fault.strerror}.") from fault
     return risk_model.load_model(folder)
 
 
-@contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the one to be, on the same file system; gone afterwards, and with it
-    whatever folder had to be made for it and is empty."""
-    made = [parent for parent in folder.parents if not parent.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".staged-", dir=folder.parent))
-    try:
-        inner = aside / "new"
-        inner.mkdir()
-        yield inner
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-        for parent in made:
-            if not any(parent.iterdir()):
-                parent.rmdir()
-
-
-def _swap(staged: Path, folder: Path) -> None:
+def _swap(aside: Path, folder: Path) -> None:
     """The new folder in the old one's place; the old one comes back if that fails."""
-    old = staged.with_name("old")
+    old = aside.with_name("old")
     if folder.exists():
         os.replace(folder, old)
     try:
-        os.replace(staged, folder)
+        os.replace(aside, folder)
     except OSError:
         if old.exists():
             os.replace(old, folder)

@@ -27,8 +27,10 @@ from model_training.report_page import report_page, report_pictures
 from model_training.sources.fhir_ndjson import read_fhir
 from model_training.sources.mimic3 import read_mimic3
 from model_training.sources.nhanes import read_nhanes
+from model_training.staging import require_writable, staged
 
 EVALUATIONS = Path("var") / "evaluations"
+REPORT = "report.json"
 _CALIBRATION = (("Calibration slope", "slope"), ("Observed / expected", "observed_to_expected"))
 
 # One command and no commands below it, as `cds-service` adds it: a callback with options that may
@@ -89,6 +91,7 @@ def _evaluate(
         recipe = recipe_inside(artifact)
         folder = out or EVALUATIONS / f"{artifact.reference.replace('/', '-')}-{source}"
         _require_outside(folder, models)
+        require_writable(folder / REPORT, "--out")
         with reporting() as reporter:
             dataset = _read(source, data, recipe, cycle, reporter)
             measured = evaluate_outside(artifact, dataset, recipe, reporter)
@@ -145,18 +148,18 @@ def _files(artifact: Artifact, measured: Outside) -> dict[str, bytes]:
         "predictions.csv.gz": predictions_bytes(measured.predictions),
         **pictures,
         "report.html": page.encode(),
-        "report.json": json_bytes(report),
+        REPORT: json_bytes(report),
     }
 
 
 def _write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Each file whole or not at all; report.json, which speaks of the others, comes last."""
+    """None where one of them cannot be; the report, which speaks of the others, comes last."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, content in files.items():
-            staged = folder / f".{path}.staged"
-            staged.write_bytes(content)
-            os.replace(staged, folder / path)
+        with staged(folder / REPORT) as aside:
+            for path, content in files.items():
+                (aside / path).write_bytes(content)
+            for path in files:
+                os.replace(aside / path, folder / path)
     except OSError as fault:
         raise DatasetError(f"{folder} cannot be written: {fault.strerror}.") from fault
 

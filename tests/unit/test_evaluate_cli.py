@@ -248,6 +248,20 @@ def test_nothing_is_written_among_the_published_models(models: Path, nhanes: Pat
     assert not out.exists()
 
 
+def test_a_place_that_cannot_be_written_is_named_before_the_data_are_read(
+    models: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    words = said(
+        *(NAME, "--models", models, "--source", "nhanes", "--data", tmp_path),
+        *("--out", tmp_path / "taken"),
+        code=2,
+    )
+    assert f"{tmp_path / 'taken'} cannot be written" in words
+    assert "Give another --out." in words
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_people_of_one_outcome_give_nothing_to_measure(models: Path, tmp_path: Path) -> None:
     write_cycle(tmp_path, YEARS, 5)
     arguments = (NAME, "--models", models, "--source", "nhanes", "--data", tmp_path)

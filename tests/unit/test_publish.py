@@ -21,7 +21,7 @@ from model_training.predictions import (
     read_predictions,
     rounded,
 )
-from model_training.publish import Held, Published, forced_trace, publish
+from model_training.publish import Held, Published, forced_trace, publish, require_places
 from risk_model import ArtifactError, load_model
 from tests.artifacts import artifact_files, write_artifact
 
@@ -195,6 +195,42 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file")
     with pytest.raises(DatasetError, match="cannot be written"):
         publish(files(), tmp_path / "models", NAME, VERSION, results=())
+
+
+def test_places_are_asked_for_and_left_as_they_were(out: Path, drafts: Path) -> None:
+    require_places(out, drafts, NAME, VERSION)
+    assert not out.exists()
+    assert not drafts.exists()
+    publish(files(), out, NAME, VERSION, results=())
+    before = sorted(out.rglob("*"))
+    require_places(out, drafts, NAME, VERSION)
+    assert sorted(out.rglob("*")) == before
+
+
+@pytest.mark.parametrize("option", ["--out", "--drafts"])
+def test_a_place_that_is_a_file_is_named_with_its_option(tmp_path: Path, option: str) -> None:
+    places = {"--out": tmp_path / "models", "--drafts": tmp_path / "drafts"}
+    places[option].write_text("a file")
+    words = rf"{places[option]}/{NAME} cannot be written: .+\. Give another {option}\."
+    with pytest.raises(DatasetError, match=words):
+        require_places(places["--out"], places["--drafts"], NAME, VERSION)
+
+
+def test_a_place_without_room_is_named_and_left_empty(
+    out: Path, drafts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(path: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(DatasetError, match="No space left on device. Give another --out"):
+        require_places(out, drafts, NAME, VERSION)
+    assert not out.exists()
+
+
+def test_a_name_that_is_no_folder_is_refused_before_training(out: Path, drafts: Path) -> None:
+    with pytest.raises(DatasetError, match="cannot name a folder"):
+        require_places(out, drafts, "../elsewhere", VERSION)
 
 
 @pytest.mark.parametrize("version", ["", "..", "../1.0.0", "a/b", ".hidden"])

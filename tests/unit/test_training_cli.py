@@ -172,6 +172,17 @@ def test_settings_of_what_is_no_report_are_refused(content: Any, tmp_path: Path)
     assert f"{report} is no report.json of a training run with a search" in said
 
 
+@pytest.mark.parametrize("option", ["--out", "--drafts"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_place_that_cannot_be_written_is_named_before_the_data_are_read(
+    source: str, option: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    said = refused(source, "--data", tmp_path, option, tmp_path / "taken")
+    assert f"{tmp_path / 'taken'}" in said
+    assert f"Give another {option}." in said
+
+
 def test_force_without_a_reason_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     said = refused("nhanes", "--data", tmp_path, "--force", " ")
     assert "needs a reason: --force REASON" in said
