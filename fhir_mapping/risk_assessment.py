@@ -82,6 +82,21 @@ def compose_risk_assessment(
     return resource
 
 
+def following(resource: Mapping[str, Any], before: str) -> dict[str, Any]:
+    """`resource`, in the version that it has, as the one after the assessment identified by
+    `before`.
+
+    A logical reference: the one before may be created later, elsewhere or not at all, and nobody
+    here knows the id that it gets. http://hl7.org/fhir/R4/references.html#logical
+    """
+    parent: dict[str, Any] = {"identifier": {"system": IDENTIFIER_SYSTEM, "value": before}}
+    # STU3's RiskAssessment has one identifier at most, and its Reference no type.
+    # http://hl7.org/fhir/STU3/riskassessment.html
+    if isinstance(resource.get("identifier"), list):
+        parent = {"type": "RiskAssessment", **parent}
+    return {**resource, "parent": parent}
+
+
 def _device(model: ModelIdentity) -> dict[str, Any]:
     return {
         "resourceType": "Device",

@@ -133,6 +133,27 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class Within:
+    """A difference inside one element."""
+
+    element: str
+    inner: Difference
+
+    def read(self, resource: Resource) -> None:
+        self._change(resource, self.inner.read)
+
+    def write(self, resource: Resource) -> None:
+        self._change(resource, self.inner.write)
+
+    def _change(self, resource: Resource, change: Callable[[Resource], None]) -> None:
+        held = resource.get(self.element)
+        if isinstance(held, dict):
+            changed = dict(held)
+            change(changed)
+            resource[self.element] = changed
+
+
+@dataclass(frozen=True, slots=True)
 class Concept:
     """A CodeableConcept in R4, in R5 the concept of a CodeableReference."""
 
@@ -340,6 +361,7 @@ DIFFERENCES: Mapping[FhirVersion, Mapping[str, tuple[Difference, ...]]] = {
         "RiskAssessment": (
             One("identifier"),
             Each("basis", New("type")),
+            Within("parent", New("type")),
             Moved("prediction", RISK_PROBABILITY, RISK_PROBABILITY_STU3),
             OneReason(),
             Text("note", "comment", "text"),
