@@ -21,10 +21,13 @@ _REST_ACTIONS = {"read": "R", "search-type": "E"}
 _OUR_ACTIONS = {
     "predict": "E",
     "feedback": "C",
+    "replay": "E",
     "hook-call": "E",
     audit_rows.SEAL: "E",
     audit_rows.EXPORT: "R",
     audit_rows.PRUNE: "D",
+    audit_rows.RETRY: "U",
+    audit_rows.DISCARD: "U",
 }
 _ABOUT_THE_LOG = frozenset((audit_rows.SEAL, audit_rows.EXPORT, audit_rows.PRUNE))
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")

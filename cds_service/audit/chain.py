@@ -93,6 +93,15 @@ class ChainWriters:
         with self._lock:
             # The last one back first: what rarely happens side by side makes few chains.
             writer = self._free.pop() if self._free else new_writer()
-        yield writer
+        end = writer.seq
+        try:
+            yield writer
+        except BaseException:
+            if writer.seq == end:  # no row of it was linked: its end is known
+                self._give_back(writer)
+            raise
+        self._give_back(writer)
+
+    def _give_back(self, writer: ChainWriter) -> None:
         with self._lock:
             self._free.append(writer)

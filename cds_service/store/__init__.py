@@ -6,9 +6,12 @@ from cds_service.store.records import (
     AuditEntry,
     ClaimedMessage,
     FeedbackItem,
+    InlineWriteBack,
     IssuedCard,
+    MessageDetail,
     MessageState,
     MessageStatus,
+    OutboxFigures,
     OutboxMessage,
 )
 from cds_service.store.store import Store
@@ -19,9 +22,12 @@ __all__ = [
     "AuditEntry",
     "ClaimedMessage",
     "FeedbackItem",
+    "InlineWriteBack",
     "IssuedCard",
+    "MessageDetail",
     "MessageState",
     "MessageStatus",
+    "OutboxFigures",
     "OutboxMessage",
     "Store",
 ]

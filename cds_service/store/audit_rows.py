@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.audit.chain import ChainWriter, StoredRow, StoredValue, digest_of_all, new_writer
 from cds_service.store.records import AuditEntry
@@ -17,6 +18,7 @@ from cds_service.store.schema import (
     REFUSAL_OF_POSTGRESQL,
     REFUSALS_OF_SQLITE,
     audit,
+    audit_head,
     storable,
     utc_text,
 )
@@ -24,6 +26,8 @@ from cds_service.store.schema import (
 SEAL = "audit-seal"
 PRUNE = "audit-prune"
 EXPORT = "audit-export"
+RETRY = "outbox-retry"
+DISCARD = "outbox-discard"
 PAGE = 1_000
 
 # Past the types: what is digested is what is there, not what a type makes of it.
@@ -39,8 +43,12 @@ _NAMES = tuple(f"{column.name}" for column in audit.c)
 
 
 def append(connection: sa.Connection, entry: AuditEntry, writer: ChainWriter) -> None:
-    """Insert `entry` as the next row of the writer's chain."""
+    """Insert `entry` as the next row of the writer's chain, which then ends there."""
     connection.execute(sa.insert(audit).values(_bound(writer.link(stored_form(entry)))))
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    end = {"seq": writer.seq, "digest": writer.digest}
+    head = insert(audit_head).values(chain=writer.chain, **end)
+    connection.execute(head.on_conflict_do_update(index_elements=["chain"], set_=end))
 
 
 def stored_form(entry: AuditEntry) -> dict[str, StoredValue]:
@@ -106,6 +114,19 @@ def heads() -> sa.Select[Any]:
     return sa.select(*_RAW).join(ends, here).order_by(audit.c.chain)
 
 
+def recorded_ends(connection: sa.Connection) -> dict[str, tuple[int, str]]:
+    """Chain -> the number and the digest of its last row, as they were committed with it."""
+    rows = connection.execute(sa.select(audit_head))
+    return {row.chain: (row.seq, row.digest) for row in rows}
+
+
+def record_ends(connection: sa.Connection) -> None:
+    """For chains of a version that did not: what was taken from their ends by then is lost."""
+    ends = heads().subquery()
+    known = sa.select(ends.c.chain, ends.c.seq, ends.c.digest)
+    connection.execute(sa.insert(audit_head).from_select(["chain", "seq", "digest"], known))
+
+
 def row_of_chain(chain: str, seq: int) -> sa.Select[Any]:
     """One row by its place."""
     return sa.select(*_RAW).where(audit.c.chain == chain, audit.c.seq == seq)
@@ -136,6 +157,8 @@ def remove_prefixes(connection: sa.Connection, before: datetime) -> int:
             old = sa.delete(audit).where(audit.c.chain == chain)
             bound = last + 1 if kept is None else kept
             removed += connection.execute(old.where(audit.c.seq < bound)).rowcount
+            if kept is None:
+                connection.execute(sa.delete(audit_head).where(audit_head.c.chain == chain))
     return removed
 
 

@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AssessmentRecord:
-    """One scored call. `identifier` is the same for the same patient, model version and inputs."""
+    """One scored call. `identifier` is the same for the same patient, model version and inputs.
+
+    `follows` is the id of the assessment before it, of the same origin, patient and model; the
+    store finds it, and lets `resource` refer to it.
+    """
 
     id: str
     identifier: str
@@ -27,6 +31,7 @@ class AssessmentRecord:
     level: str
     inputs: dict[str, Any]
     resource: dict[str, Any]
+    follows: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +110,7 @@ class ClaimedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageStatus:
-    """A message as an operator sees it."""
+    """A message as an operator sees it: a dead one may be discarded, by whom and when."""
 
     id: str
     assessment_id: str
@@ -120,6 +125,41 @@ class MessageStatus:
     reason: str | None
     location: str | None
     version: str | None
+    discarded_at: datetime | None
+    discarded_by: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageDetail:
+    """A message with the resource that it brings."""
+
+    status: MessageStatus
+    resource: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxFigures:
+    """The outbox in numbers. What a person has discarded is not counted among the dead.
+
+    `oldest_ready_seconds`: how long the oldest message that is ready or claimed has been waiting;
+    0 where none is.
+    """
+
+    depth: dict[MessageState, int]
+    discarded: int
+    oldest_ready_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineWriteBack:
+    """What came of a write-back within the call; `reason` is None where the server took it."""
+
+    assessment_id: str
+    fhir_base: str
+    attempted_at: datetime
+    location: str | None = None
+    version: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,10 @@ assessment = sa.Table(
     sa.Column("level", Words, nullable=False),
     sa.Column("inputs", _json(), nullable=False),
     sa.Column("resource", _json(), nullable=False),
+    # Since 0.2.0: the id of the one before, of the same origin, patient and model. No foreign key:
+    # the one before may have to be erased first. Unique: each is followed by one at most.
+    sa.Column("follows", Words),
+    sa.Index("assessment_after", "follows", unique=True),
     sa.Index("assessment_of_patient", "patient_id", "received_at", "id"),
     sa.Index("assessment_newest", "received_at", "id"),
     sa.Index("assessment_of_call", "hook_instance"),
@@ -91,6 +95,7 @@ card = sa.Table(
     sa.Column("hook_instance", Words, nullable=False),
     sa.Column("service_id", Words, nullable=False),
     sa.Column("issued_at", UtcTime, nullable=False),
+    sa.Index("card_of_call", "hook_instance"),
 )
 
 audit = sa.Table(
@@ -125,6 +130,15 @@ audit = sa.Table(
     sqlite_autoincrement=True,  # a removed last row must not give its number to another
 )
 
+# Where each chain ends, committed with its last row: what is cut off there leaves no gap.
+audit_head = sa.Table(
+    "audit_head",
+    metadata,
+    sa.Column("chain", Words, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("digest", Words, nullable=False),
+)
+
 outbox = sa.Table(
     "outbox",
     metadata,
@@ -148,7 +162,22 @@ outbox = sa.Table(
     sa.Column("reason", Words),
     sa.Column("location", Words),
     sa.Column("version", Words),
+    # Since 0.2.0: a dead message that a person has looked at and let go.
+    sa.Column("discarded_at", UtcTime),
+    sa.Column("discarded_by", Words),
     sa.Index("outbox_due", "state", "available_at"),
+)
+
+# What came of `write_back = "inline"`: `reason` is null where the FHIR server took it.
+inline_write_back = sa.Table(
+    "inline_write_back",
+    metadata,
+    sa.Column("assessment_id", sa.ForeignKey("assessment.id"), primary_key=True),
+    sa.Column("fhir_base", Words, nullable=False),
+    sa.Column("attempted_at", UtcTime, nullable=False),
+    sa.Column("location", Words),
+    sa.Column("version", Words),
+    sa.Column("reason", Words),
 )
 
 feedback = sa.Table(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 
 from cds_service.store import audit_rows
-from cds_service.store.schema import audit, metadata
+from cds_service.store.schema import audit, audit_head, metadata
 
 
 def bring_up_to_date(connection: sa.Connection) -> None:
@@ -20,9 +20,12 @@ def bring_up_to_date(connection: sa.Connection) -> None:
     In a transaction that no other process of this version is in at the same time.
     """
     before_chains = _lacks_chains(connection)
+    before_heads = not sa.inspect(connection).has_table(audit_head.name)
     _add_columns(connection)
     metadata.create_all(connection)
     _add_indexes(connection)
+    if before_heads:
+        audit_rows.record_ends(connection)
     if before_chains:
         audit_rows.seal(connection, datetime.now(UTC))
 

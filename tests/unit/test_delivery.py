@@ -210,7 +210,12 @@ def test_a_server_that_stalls_costs_one_try_and_no_message(
     assert stalled[0].reason in ("no answer in time", "the deadline has passed")
     house.clock.now += timedelta(seconds=2)
     house.work()
-    assert house.store.depth() == {"ready": 0, "claimed": 0, "delivered": 4, "dead": 0}
+    assert house.store.outbox_figures(now=NOON).depth == {
+        "ready": 0,
+        "claimed": 0,
+        "delivered": 4,
+        "dead": 0,
+    }
     assert len(house.ehr.resources) == 4
 
 

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from cds_service.errors import StoreUnavailable
 from cds_service.store import AssessmentRecord, MessageState, Store
 from cds_service.store.engine import WAIT_SECONDS
-from cds_service.store.store import QUEUE_SECONDS
+from cds_service.store.group_commit import QUEUE_SECONDS
 from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
 from tests.fakes.records import (
     NOON,
@@ -261,6 +261,10 @@ def test_feedback_on_a_card_of_unknown_origin_is_kept(store: Store) -> None:
 # Outbox --------------------------------------------------------------------------------------
 
 
+def depth(store: Store) -> dict[MessageState, int]:
+    return store.outbox_figures(now=NOON).depth
+
+
 def claim(store: Store, now: datetime = NOON, *, count: int = 10, claim_id: str = "w1") -> Any:
     return store.claim(now=now, lease=LEASE, count=count, claim_id=claim_id)
 
@@ -298,7 +302,7 @@ def test_a_rescheduled_message_waits_and_a_dead_one_stays(store: Store) -> None:
     assert claim(store, NOON + timedelta(days=99)) == []
     (status,) = store.messages(count=9, state=MessageState.DEAD)
     assert status.reason == "HTTP 422"
-    assert store.depth() == {"ready": 0, "claimed": 0, "delivered": 0, "dead": 1}
+    assert depth(store) == {"ready": 0, "claimed": 0, "delivered": 0, "dead": 1}
 
 
 def test_the_longest_waiting_messages_are_claimed_first(store: Store) -> None:
@@ -499,9 +503,9 @@ def test_a_queue_of_writers_is_given_longer_than_the_file() -> None:
 def test_a_writer_whose_turn_never_comes_is_store_unavailable_and_logged(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cds_service.store.store.QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr("cds_service.store.group_commit.QUEUE_SECONDS", 0.01)
     store = Store.open(f"sqlite:///{file}")
-    with store._writing(), ThreadPoolExecutor(1) as others, capture_logs() as logs:
+    with store.auditing(), ThreadPoolExecutor(1) as others, capture_logs() as logs:
         with pytest.raises(StoreUnavailable):
             others.submit(keep, store, user="Practitioner/secret").result()
         assert store.search(count=1) == (0, []), "readers need no turn"

@@ -1,0 +1,179 @@
+"""Messages from one state to the next: claimed by one worker, settled by nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from cds_service.store.records import (
+    ClaimedMessage,
+    MessageDetail,
+    MessageState,
+    MessageStatus,
+    OutboxFigures,
+    OutboxMessage,
+)
+from cds_service.store.rows import is_sqlite, record_of, row_of, taken
+from cds_service.store.schema import assessment, outbox
+
+# Nothing waits longer than a server may ask for (`RetryPolicy.longest_asked`, a day). What seems
+# to was written while a clock was ahead: it is due.
+LONGEST_WAIT = timedelta(hours=25)
+
+_STATUS = [outbox.c[field.name] for field in fields(MessageStatus)]
+
+
+def new_row(message: OutboxMessage, created_at: datetime) -> dict[str, Any]:
+    """A message that is ready at once."""
+    return row_of(message) | {
+        "state": MessageState.READY,
+        "attempts": 0,
+        "created_at": created_at,
+        "available_at": created_at,
+    }
+
+
+def claim(
+    connection: sa.Connection, *, now: datetime, lease: timedelta, count: int, claim_id: str
+) -> list[ClaimedMessage]:
+    """Take up to `count` messages that are due, for no one else until the lease ends."""
+    due = sa.or_(
+        _passed(MessageState.READY, outbox.c.available_at, now),
+        _passed(MessageState.CLAIMED, outbox.c.lease_until, now),
+    )
+    picked = (
+        sa.select(outbox.c.id).where(due).order_by(outbox.c.available_at, outbox.c.id).limit(count)
+    )
+    if not is_sqlite(connection):
+        # In a CTE, which PostgreSQL evaluates once; as a plain subquery with LIMIT it may be
+        # evaluated again for every row and lock more rows than were asked for.
+        locked = picked.with_for_update(skip_locked=True).cte("picked")
+        picked = sa.select(locked.c.id)
+    claiming = (
+        sa.update(outbox)
+        .where(outbox.c.id.in_(picked))
+        .values(
+            state=MessageState.CLAIMED,
+            attempts=outbox.c.attempts + 1,
+            claim_id=claim_id,
+            lease_until=now + lease,
+        )
+        .returning(outbox)
+    )
+    return [record_of(ClaimedMessage, row) for row in connection.execute(claiming)]
+
+
+def _passed(
+    state: MessageState, moment: sa.Column[datetime], now: datetime
+) -> sa.ColumnElement[bool]:
+    passed = sa.or_(moment <= now, moment > now + LONGEST_WAIT)
+    return sa.and_(outbox.c.state == state, passed)
+
+
+def finish(connection: sa.Connection, message: ClaimedMessage, **values: Any) -> bool:
+    """End a claim. False: the lease was lost, and nothing has changed.
+
+    The claim is the fence: a worker that hung past its lease changes nothing any more.
+    """
+    held = sa.and_(outbox.c.id == message.id, outbox.c.claim_id == message.claim_id)
+    ending = sa.update(outbox).where(held).values(claim_id=None, lease_until=None, **values)
+    return connection.execute(ending).rowcount == 1
+
+
+def retry(connection: sa.Connection, ids: Sequence[str], now: datetime) -> list[sa.Row[Any]]:
+    """Make due at once what is dead or waits for another try; the messages that it was so with.
+
+    What a worker holds is being tried, and what is delivered needs no other try.
+    """
+    waiting = sa.and_(outbox.c.state == MessageState.READY, outbox.c.available_at > now)
+    return _changed(
+        connection,
+        ids,
+        sa.or_(outbox.c.state == MessageState.DEAD, waiting),
+        state=MessageState.READY,
+        attempts=0,
+        available_at=now,
+        settled_at=None,
+        discarded_at=None,
+        discarded_by=None,
+    )
+
+
+def discard(
+    connection: sa.Connection, ids: Sequence[str], now: datetime, by: str
+) -> list[sa.Row[Any]]:
+    """Let go of what is dead and not discarded yet; the messages that it was so with."""
+    dead = sa.and_(outbox.c.state == MessageState.DEAD, outbox.c.discarded_at.is_(None))
+    return _changed(connection, ids, dead, discarded_at=now, discarded_by=by)
+
+
+def _changed(
+    connection: sa.Connection,
+    ids: Sequence[str],
+    fit: sa.ColumnElement[bool],
+    **values: Any,
+) -> list[sa.Row[Any]]:
+    """Rows with `id`, `assessment_id`, `client` and the `patient_id` of the assessment."""
+    patient = (
+        sa.select(assessment.c.patient_id)
+        .where(assessment.c.id == outbox.c.assessment_id)
+        .scalar_subquery()
+    )
+    columns = (outbox.c.id, outbox.c.assessment_id, outbox.c.client, patient.label("patient_id"))
+    changed: list[sa.Row[Any]] = []
+    # One at a time: any number of ids, in the order in which they were given.
+    for id in dict.fromkeys(ids):
+        update = sa.update(outbox).where(outbox.c.id == id, fit).values(**values)
+        changed += connection.execute(update.returning(*columns)).all()
+    return changed
+
+
+def with_id(connection: sa.Connection, id: str) -> MessageDetail | None:
+    """One message, with its resource."""
+    query: sa.Select[Any] = sa.select(*_STATUS, outbox.c.resource).where(outbox.c.id == id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else MessageDetail(status=_status(row), resource=row.resource)
+
+
+def oldest(
+    connection: sa.Connection, *, count: int, state: MessageState | None, discarded: bool | None
+) -> list[MessageStatus]:
+    """The oldest messages; None does not restrict."""
+    query = sa.select(*_STATUS).order_by(outbox.c.created_at, outbox.c.id).limit(count)
+    if state is not None:
+        query = query.where(outbox.c.state == state)
+    if discarded is not None:
+        gone = outbox.c.discarded_at
+        query = query.where(gone.is_not(None) if discarded else gone.is_(None))
+    return [_status(row) for row in connection.execute(query)]
+
+
+def figures(connection: sa.Connection, now: datetime) -> OutboxFigures:
+    """The outbox in numbers; a clock that went back makes nothing younger than now."""
+    let_go = outbox.c.discarded_at.is_not(None)
+    query = sa.select(
+        outbox.c.state,
+        let_go.label("let_go"),
+        sa.func.count().label("number"),
+        sa.func.min(outbox.c.created_at).label("oldest"),
+    ).group_by(outbox.c.state, let_go)
+    depth, discarded, waiting = dict.fromkeys(MessageState, 0), 0, [now]
+    for row in connection.execute(query):
+        if row.let_go:
+            discarded += row.number
+            continue
+        state = MessageState(row.state)
+        depth[state] = row.number
+        if state in (MessageState.READY, MessageState.CLAIMED):
+            waiting.append(row.oldest)
+    seconds = (now - min(waiting)).total_seconds()
+    return OutboxFigures(depth=depth, discarded=discarded, oldest_ready_seconds=seconds)
+
+
+def _status(row: sa.Row[Any]) -> MessageStatus:
+    values = taken(MessageStatus, row)
+    return MessageStatus(**values | {"state": MessageState(values["state"])})

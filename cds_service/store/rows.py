@@ -1,0 +1,36 @@
+"""Records as rows of their tables, and back."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+Record = TypeVar("Record")
+
+
+def row_of(record: Any) -> dict[str, Any]:
+    """The fields of `record` by their names, which are those of the columns."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
+
+
+def taken(record: type, row: sa.Row[Any]) -> dict[str, Any]:
+    """What `record` has fields for, out of a row that may hold more."""
+    return {field.name: row._mapping[field.name] for field in fields(record)}
+
+
+def record_of(record: type[Record], row: sa.Row[Any]) -> Record:
+    """The record that the row holds."""
+    return record(**taken(record, row))
+
+
+def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may say what to do ON CONFLICT; both databases say it alike."""
+    return sqlite.insert(table) if is_sqlite(connection) else postgresql.insert(table)
+
+
+def is_sqlite(connection: sa.Connection) -> bool:
+    """True on SQLite, False on PostgreSQL."""
+    return connection.dialect.name == "sqlite"
