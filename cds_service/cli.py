@@ -20,12 +20,16 @@ from cds_service.audit_cli import audit
 from cds_service.demo.cli import demo
 from cds_service.hooks_file import hooks
 from cds_service.limits.connection import LARGEST_HEAD_BYTES, bounded_protocol
+from cds_service.log import configure_logging
 from cds_service.score import score
 from cds_service.settings import Settings
 
 COMMANDS = "cds_service.commands"
 # Beyond the longest that a call may take: what is in flight at SIGTERM is answered.
 GRACE_SECONDS = 10
+# A worker says nothing before everything is imported. uvicorn's five seconds are too few on a busy
+# machine: it would be killed and begun anew, again and again.
+WORKER_SECONDS = 60
 
 program = typer.Typer(
     help="Clinical decision support for risk prediction, over CDS Hooks and FHIR.",
@@ -66,6 +70,7 @@ def serve(
         listen(app, host, port, grace=grace_of(settings))
         return
     # Once here, so that what is wrong is said once and not by every worker again and again.
+    configure_logging(settings.log_level)
     assemble(settings, utc_now).store.close()
     announce(settings)
     with tempfile.TemporaryDirectory(prefix="cds-metrics-") as directory:
@@ -95,6 +100,7 @@ def listen(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=grace,
+        timeout_worker_healthcheck=WORKER_SECONDS,
         http=bounded_protocol(),
         h11_max_incomplete_event_size=LARGEST_HEAD_BYTES,
         ws="none",

@@ -105,6 +105,19 @@ def test_a_stop_answers_the_calls_in_flight_and_takes_no_new_ones(tmp_path: Path
         assert stored(service) == 1, "three calls about the same facts"
 
 
+def test_a_worker_that_takes_long_to_start_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine each was killed after five seconds, and begun anew, for ever."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(7)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with ServiceProcess(tmp_path, CDS_WORKERS="2") as service:
+        assert post(service).status_code == 200
+        assert "died" not in service.log
+
+
 def listens(service: ServiceProcess) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", service.port), timeout=5):
