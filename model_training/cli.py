@@ -15,11 +15,12 @@ from rich.text import Text
 
 from model_training.artifact import newest
 from model_training.commands.refusals import refusals
+from model_training.commands.run_options import RunOptions, with_run_options
 from model_training.commands.terminal import reporting
 from model_training.dataset import Dataset, DatasetError, Reporter
 from model_training.pipeline import Trained, steps
 from model_training.pipeline import train as train_model
-from model_training.publish import DRAFTS, Held, Published, publish, require_places
+from model_training.publish import Held, Published, publish, require_places
 from model_training.recipe import DIABETES_INPATIENT, DIABETES_UNDIAGNOSED, Recipe, load_recipe
 from model_training.sources.fhir_ndjson import read_fhir
 from model_training.sources.mimic3 import Direction, read_mimic3
@@ -41,34 +42,8 @@ def _several_sources() -> None:
     """Keeps `nhanes` a command of its own, beside those that may come."""
 
 
-Out = Annotated[Path, typer.Option(help="Where <model>/<version>/ is published.")]
-Own = Annotated[
-    Path | None,
-    typer.Option("--recipe", help="A recipe of your own.", show_default="the one that is shipped"),
-]
-Found = Annotated[
-    Path | None,
-    typer.Option(
-        "--settings-of",
-        metavar="REPORT",
-        help="report.json of an earlier run: take the settings that its search found, rather than "
-        "searching again.",
-    ),
-]
-Force = Annotated[
-    str | None,
-    typer.Option(
-        metavar="REASON", help="Publish although a gate fails. Reason and gates are recorded."
-    ),
-]
-Replace = Annotated[
-    bool, typer.Option(help="Let go of another model that is published under this version.")
-]
-Drafts = Annotated[Path, typer.Option(help="Where a model goes that is not published.")]
-_OUT = Path("model_artifacts")
-
-
 @train.command(epilog="Example: cds-service train nhanes --data nhanes")
+@with_run_options
 def nhanes(
     folder: Annotated[
         Path | None,
@@ -80,22 +55,19 @@ def nhanes(
             show_default=False,
         ),
     ] = None,
-    out: Out = _OUT,
-    recipe: Own = None,
-    settings_of: Found = None,
-    force: Force = None,
-    replace: Replace = False,
-    drafts: Drafts = DRAFTS,
+    *,
+    options: RunOptions,
 ) -> None:
     """diabetes-undiagnosed from NHANES 1999–2016: the same bytes from the same tables."""
 
     def read(chosen: Recipe, reporter: Reporter) -> Dataset:
         return read_nhanes(_subfolder(folder, "nhanes"), chosen, reporter)
 
-    _run(read, recipe or DIABETES_UNDIAGNOSED, settings_of, out, force, replace, drafts)
+    _run(read, options, DIABETES_UNDIAGNOSED)
 
 
 @train.command(epilog="Example: cds-service train mimic3 --data mimic-iii --window first")
+@with_run_options
 def mimic3(
     source: Annotated[
         str | None,
@@ -114,32 +86,25 @@ def mimic3(
             show_default="the recipe's: first",
         ),
     ] = None,
-    out: Out = _OUT,
-    recipe: Own = None,
-    settings_of: Found = None,
-    force: Force = None,
-    replace: Replace = False,
-    drafts: Drafts = DRAFTS,
+    *,
+    options: RunOptions,
 ) -> None:
     """diabetes-inpatient, a research model, from MIMIC-III."""
 
     def read(chosen: Recipe, reporter: Reporter) -> Dataset:
         return read_mimic3(_mimic3_source(source), chosen, reporter, direction=window)
 
-    _run(read, recipe or DIABETES_INPATIENT, settings_of, out, force, replace, drafts)
+    _run(read, options, DIABETES_INPATIENT)
 
 
 @train.command(epilog="Example: cds-service train fhir --data export --recipe ours.toml")
+@with_run_options
 def fhir(
     folder: Annotated[
         Path, typer.Option("--data", help="Folder with the NDJSON files of a Bulk Data export.")
     ],
-    out: Out = _OUT,
-    recipe: Own = None,
-    settings_of: Found = None,
-    force: Force = None,
-    replace: Replace = False,
-    drafts: Drafts = DRAFTS,
+    *,
+    options: RunOptions,
 ) -> None:
     """diabetes-undiagnosed from a site's own records, read as the service reads them.
 
@@ -149,41 +114,33 @@ def fhir(
     def read(chosen: Recipe, reporter: Reporter) -> Dataset:
         return read_fhir(folder, chosen, reporter)
 
-    _run(read, recipe or DIABETES_UNDIAGNOSED, settings_of, out, force, replace, drafts)
+    _run(read, options, DIABETES_UNDIAGNOSED)
 
 
-def _run(
-    read: Callable[[Recipe, Reporter], Dataset],
-    recipe_file: Path,
-    settings_of: Path | None,
-    out: Path,
-    force: str | None,
-    replace: bool,
-    drafts: Path,
-) -> None:
+def _run(read: Callable[[Recipe, Reporter], Dataset], options: RunOptions, shipped: Path) -> None:
     console = Console()
     with refusals():
-        if force is not None and not force.strip():
+        if options.force is not None and not options.force.strip():
             raise DatasetError("Publishing against the gates needs a reason: --force REASON.")
-        recipe = load_recipe(recipe_file)
-        chosen = None if settings_of is None else _settings(settings_of)
-        require_places(out, drafts, recipe.name, recipe.version)
+        recipe = load_recipe(options.recipe or shipped)
+        chosen = None if options.settings_of is None else _settings(options.settings_of)
+        require_places(options.out, options.drafts, recipe.name, recipe.version)
         with reporting() as reporter:
             dataset = read(recipe, reporter)
         with reporting(steps(recipe)) as reporter:
-            published = newest(out, recipe.name, before=recipe.version)
+            published = newest(options.out, recipe.name, before=recipe.version)
             trained = train_model(
-                dataset, recipe, reporter, published=published, chosen=chosen, force=force
+                dataset, recipe, reporter, published=published, chosen=chosen, force=options.force
             )
         outcome = publish(
             trained.files,
-            out,
+            options.out,
             recipe.name,
             recipe.version,
             results=trained.gates,
-            force=force,
-            replace=replace,
-            drafts=drafts,
+            force=options.force,
+            replace=options.replace,
+            drafts=options.drafts,
         )
     console.print(_flow(trained.report))
     console.print(_figures(trained))

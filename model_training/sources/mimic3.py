@@ -57,6 +57,8 @@ LEAST_PATIENTS = 1000
 ETHNICITY = "ethnicity"
 _SECONDS_AN_HOUR = 3600
 _OUTLIERS = ("keep", "winsorize")
+# The tables of values, and what in them says that one was marked as an error.
+_RECORDED = {"labevents": "0", "chartevents": "CASE WHEN e.error = 1 THEN 1 ELSE 0 END"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -300,8 +302,10 @@ def _read_measurements(
     )
     tables.put("cds_item", plan.items())
     tables.put("cds_ingredient", plan.ingredients())
-    tables.run(statements["laboratory"], reporter, "LABEVENTS")
-    tables.run(statements["charted"], reporter, "CHARTEVENTS")
+    tables.run(statements["events"], Silent(), "")
+    for table, erroneous in _RECORDED.items():
+        statement = statements["recorded"].format(table=table, erroneous=erroneous)
+        tables.run(statement, reporter, table.upper())
     meanings, tally = readings(tables.fetch(statements["values"]), plan)
     tables.put("cds_reading", meanings)
     tables.run(statements["measurements"], reporter, "Values in one unit each")

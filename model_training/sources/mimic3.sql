@@ -57,34 +57,17 @@ SELECT admission, person, age, gender, ethnicity, admission_type, event
 FROM cds_admission
 ORDER BY admission
 
--- name: laboratory
+-- name: events
+CREATE TEMPORARY TABLE cds_event (
+  admission BIGINT, itemid BIGINT, seconds BIGINT, value DOUBLE PRECISION, unit VARCHAR,
+  erroneous INTEGER
+)
+
+-- name: recorded
+-- Of LABEVENTS and of CHARTEVENTS alike, which are put for {table}; only the latter marks errors.
 -- The large table first, and what thins it out most next: DuckDB joins in the order of the text.
 -- Before admission the laboratory's rows belong to no admission, or to an earlier one: so they are
 -- found by person and time.
-CREATE TEMPORARY TABLE cds_event AS
-SELECT
-  a.admission,
-  i.itemid,
-  CAST(EXTRACT(EPOCH FROM (e.charttime - a.admittime)) AS BIGINT) AS seconds,
-  e.valuenum AS value,
-  COALESCE(e.valueuom, '') AS unit,
-  0 AS erroneous
-FROM mimiciii.labevents e
-JOIN cds_item i ON i.itemid = e.itemid
-JOIN cds_admission a ON a.subject_id = e.subject_id
-JOIN cds_kept k ON k.admission = a.admission
-WHERE e.valuenum IS NOT NULL
-  AND e.charttime < a.closes
-  AND (
-    (e.charttime >= a.opens AND (a.own = 0 OR e.hadm_id = a.hadm_id))
-    OR (
-      i.lasting_days > 0
-      AND e.charttime >= a.closes - i.lasting_days * INTERVAL '1 day'
-      AND e.charttime >= a.dob + i.from_age * INTERVAL '1 year'
-    )
-  )
-
--- name: charted
 INSERT INTO cds_event
 SELECT
   a.admission,
@@ -92,8 +75,8 @@ SELECT
   CAST(EXTRACT(EPOCH FROM (e.charttime - a.admittime)) AS BIGINT) AS seconds,
   e.valuenum AS value,
   COALESCE(e.valueuom, '') AS unit,
-  CASE WHEN e.error = 1 THEN 1 ELSE 0 END AS erroneous
-FROM mimiciii.chartevents e
+  {erroneous} AS erroneous
+FROM mimiciii.{table} e
 JOIN cds_item i ON i.itemid = e.itemid
 JOIN cds_admission a ON a.subject_id = e.subject_id
 JOIN cds_kept k ON k.admission = a.admission
