@@ -174,7 +174,7 @@ def _record(
         hook_instance=call.request.hook_instance,
         probability=judgement.estimate.probability,
         level=judgement.estimate.level,
-        inputs=inputs_of(vector),
+        inputs=inputs_of(vector, mitigation=about.mitigation),
         resource=risk_assessment(about, judgement.estimate, vector, manifest),
     )
 
