@@ -322,7 +322,7 @@ def of_part(events: Floats, p: Floats, weights: Floats, reported: Any) -> list[s
         if not same((weighting * events).sum() / expected, known["observed_to_expected"]):
             wrong.append("observed over expected")
         ici = np.average(np.abs(smoothed(events, p, weighting) - p), weights=weighting)
-        if not math.isclose(ici, known["ici"][0], abs_tol=2e-4):
+        if not same(ici, known["ici"]):
             wrong.append("ICI")
     for entry in reported["alerts"]:
         counted = at_cut(events, p, entry["cut"], weights)
@@ -341,8 +341,8 @@ def of_part(events: Floats, p: Floats, weights: Floats, reported: Any) -> list[s
 def smoothed(events: Floats, p: Floats, weights: Floats) -> Floats:
     """Observed risk by a natural cubic spline of the log-odds, fitted by scikit-learn.
 
-    Harrell's four knots; the space of functions is the same whatever basis spans it, here the
-    truncated powers of Hastie, Tibshirani and Friedman, Elements, equation 5.4.
+    Harrell's four knots, and the basis of Hastie, Tibshirani and Friedman, Elements, equation 5.4,
+    on one scale, with a ridge of 1e-6: few people with the outcome leave a curve without an end.
     """
     given = logit(p)
     knots = np.quantile(given, [0.05, 0.35, 0.65, 0.95])
@@ -353,7 +353,7 @@ def smoothed(events: Floats, p: Floats, weights: Floats) -> Floats:
 
     basis = np.column_stack([given, *(bend(k) - bend(2) for k in (0, 1))])
     scaled = (basis - basis.mean(axis=0)) / basis.std(axis=0)
-    fitted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=5000)
+    fitted = LogisticRegression(C=1e6, tol=1e-10, solver="newton-cholesky")
     fitted.fit(scaled, events, weights / weights.mean())
     return np.asarray(fitted.predict_proba(scaled)[:, 1])
 
