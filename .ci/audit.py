@@ -2,14 +2,17 @@
 
     .venv/bin/python .ci/audit.py            # look, and say what could not be looked at
     .venv/bin/python .ci/audit.py --accept   # keep the present findings in .secrets.baseline
+    .venv/bin/python .ci/audit.py --strict   # for a release: every package has to be looked up
 
-Exit 1 for a vulnerability, or a secret that .secrets.baseline does not know. Where the package
-index cannot be asked, that is said and no fault: a build must not depend on somebody else's server.
+Exit 1 for a vulnerability, a secret that .secrets.baseline does not know, or a tool that does not
+run. Where the package index cannot be asked, that is said and no fault, unless --strict: a build must
+not depend on somebody else's server.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,16 +24,22 @@ BIN = Path(sys.executable).parent
 BASELINE = ROOT / ".secrets.baseline"
 REQUIREMENTS = "requirements-dev.txt"  # all of requirements.txt is in it
 SECONDS = 180
+# What pip-audit says on stderr where it reaches no index.
+_OFFLINE = re.compile(
+    r"connection|timed? ?out|name resolution|unreachable|max retries", re.IGNORECASE
+)
 # Digests, pictures and trained models: long random text by nature.
 NOT_SCANNED = ("requirements", "model_artifacts/", ".secrets.baseline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found, in lines for the log; `passed` is False for findings only."""
+    """What was found, in lines for the log. `passed` is False for findings, and for a tool that does
+    not run; `whole` is False where something was not looked at."""
 
     passed: bool
     lines: tuple[str, ...]
+    whole: bool = True
 
 
 def read_audit(report: dict[str, Any]) -> Verdict:
@@ -45,7 +54,8 @@ def read_audit(report: dict[str, Any]) -> Verdict:
     )
     seen = f"known vulnerabilities: {len(packages) - len(unseen)} packages looked up"
     notes = (f"NOT LOOKED UP: {len(unseen)} of {len(packages)} packages, the index did not answer",)
-    return Verdict(passed=not found, lines=(*found, *(notes if unseen else ()), seen))
+    lines = (*found, *(notes if unseen else ()), seen)
+    return Verdict(passed=not found, lines=lines, whole=not unseen)
 
 
 def read_scan(scan: dict[str, Any], baseline: dict[str, Any]) -> Verdict:
@@ -75,9 +85,20 @@ def audit() -> Verdict:
             [*command, *given], cwd=ROOT, capture_output=True, text=True, timeout=SECONDS
         )
         return read_audit(json.loads(answer.stdout))
-    except (OSError, subprocess.TimeoutExpired, json.JSONDecodeError) as fault:
-        note = f"NOT LOOKED UP: known vulnerabilities ({type(fault).__name__})"
-        return Verdict(passed=True, lines=(note,))
+    except subprocess.TimeoutExpired:
+        return _not_looked_up("the index did not answer in time", offline=True)
+    except OSError as fault:
+        return _not_looked_up(f"pip-audit does not run: {type(fault).__name__}", offline=False)
+    except (ValueError, LookupError, TypeError):
+        said = (answer.stderr.strip().splitlines() or ["nothing"])[-1]
+        return _not_looked_up(
+            f"pip-audit said: {said}", offline=bool(_OFFLINE.search(answer.stderr))
+        )
+
+
+def _not_looked_up(why: str, *, offline: bool) -> Verdict:
+    note = f"NOT LOOKED UP: known vulnerabilities ({why})"
+    return Verdict(passed=offline, lines=(note,), whole=False)
 
 
 def scan() -> dict[str, Any]:
@@ -100,14 +121,15 @@ def scan() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Prints both verdicts; 1 when one of them did not pass."""
+    """Prints both verdicts; 1 when one of them did not pass, or with --strict is not whole."""
     found = scan()
     if "--accept" in sys.argv[1:]:
         BASELINE.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     baseline = json.loads(BASELINE.read_text(encoding="utf-8"))
     verdicts = (audit(), read_scan(found, baseline))
     sys.stdout.write("\n".join(line for each in verdicts for line in each.lines) + "\n")
-    return 0 if all(each.passed for each in verdicts) else 1
+    strict = "--strict" in sys.argv[1:]
+    return 0 if all(each.passed and (each.whole or not strict) for each in verdicts) else 1
 
 
 if __name__ == "__main__":

@@ -69,6 +69,10 @@ class Worker:
         if client is None or base is None or base not in client.fhir_servers:
             await self._park(message, "the clients file no longer allows this FHIR server")
             return
+        if client.write_back != "backend":
+            # Whoever switched it off did not mean "from the next call on", nor "without a token".
+            await self._park(message, "the clients file no longer has this service write back")
+            return
         if message.attempts > self.policy.most_attempts:
             # Claims that never came to an end count too: it may be what kills the worker.
             await self._park(message, f"given up after {message.attempts - 1} attempts")

@@ -43,17 +43,44 @@ def test_packages_that_were_not_looked_up_are_said(audit: ModuleType) -> None:
     assert "NOT LOOKED UP" not in str(audit.read_audit({"dependencies": [SEEN]}).lines)
 
 
-@pytest.mark.parametrize("said", ["", "could not resolve", "[1"])
-def test_an_index_that_cannot_be_asked_is_said(
-    audit: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str
+@pytest.mark.parametrize(
+    ("said", "complained", "passed"),
+    [
+        ("", "ConnectionError: HTTPSConnectionPool(host='pypi.org'): Max retries exceeded", True),
+        ("", "Temporary failure in name resolution", True),
+        ("", "ReadTimeout: timed out", True),
+        ("", "error: unrecognized arguments: --format", False),
+        ("", "", False),
+        ("[1", "", False),
+        ("{}", "", False),
+        ("[]", "Traceback (most recent call last)", False),
+    ],
+)
+def test_an_index_that_cannot_be_asked_is_said_and_a_broken_tool_fails(
+    audit: ModuleType, monkeypatch: pytest.MonkeyPatch, said: str, complained: str, passed: bool
 ) -> None:
     def run(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess([], 1, stdout=said, stderr="")
+        return subprocess.CompletedProcess([], 1, stdout=said, stderr=complained)
 
     monkeypatch.setattr(audit.subprocess, "run", run)
     verdict = audit.audit()
-    assert verdict.passed
+    assert (verdict.passed, verdict.whole) == (passed, False)
     assert "NOT LOOKED UP" in verdict.lines[0]
+
+
+def test_a_tool_that_is_not_there_fails(audit: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "BIN", Path("/nowhere"))
+    assert not audit.audit().passed
+
+
+@pytest.mark.parametrize(("arguments", "code"), [((), 0), (("--strict",), 1)])
+def test_a_release_wants_every_package_looked_up(
+    audit: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], code: int
+) -> None:
+    monkeypatch.setattr(audit, "audit", lambda: audit.read_audit({"dependencies": [SEEN, UNSEEN]}))
+    monkeypatch.setattr(audit, "scan", lambda: {"results": {}})
+    monkeypatch.setattr(audit.sys, "argv", ["audit.py", *arguments])
+    assert audit.main() == code
 
 
 def a_scan(*digests: str) -> dict[str, Any]:

@@ -232,6 +232,16 @@ def test_a_server_that_the_clients_file_no_longer_allows_gets_nothing(
     assert house.ehr.asked == []
 
 
+@pytest.mark.parametrize("now", ["off", "inline", "system-action"])
+def test_what_waits_is_not_sent_when_writing_back_was_switched_off(house: House, now: Any) -> None:
+    house.keep()
+    house.client = replace(house.client, write_back=now, backend=None)
+    (status,) = house.work()
+    assert status.state is MessageState.DEAD
+    assert status.reason == "the clients file no longer has this service write back"
+    assert house.ehr.asked == []
+
+
 def test_a_worker_that_dies_after_the_create_leads_to_no_second_resource(house: House) -> None:
     house.keep()
     # It claimed, created, and was killed before it could settle.
