@@ -5,8 +5,8 @@
     .venv/bin/python .ci/audit.py --strict   # for a release: every package has to be looked up
 
 Exit 1 for a vulnerability, a secret that .secrets.baseline does not know, or a tool that does not
-run. Where the package index cannot be asked, that is said and no fault, unless --strict: a build must
-not depend on somebody else's server.
+run. Where the package index cannot be asked, that is said and no fault, unless --strict: a build
+must not depend on somebody else's server.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ NOT_SCANNED = ("requirements", "model_artifacts/", ".secrets.baseline")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was found, in lines for the log. `passed` is False for findings, and for a tool that does
-    not run; `whole` is False where something was not looked at."""
+    """What was found, in lines for the log. `passed` is False for findings, and for a tool that
+    does not run; `whole` is False where something was not looked at."""
 
     passed: bool
     lines: tuple[str, ...]
