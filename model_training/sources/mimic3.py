@@ -34,6 +34,7 @@ from model_training.dataset import (
 )
 from model_training.recipe import FeatureSpec, Recipe, required
 from model_training.sources.mimic3_measurements import (
+    UNIT_FAULTS,
     Fences,
     Plan,
     Tally,
@@ -57,6 +58,8 @@ LEAST_PATIENTS = 1000
 ETHNICITY = "ethnicity"
 _SECONDS_AN_HOUR = 3600
 _OUTLIERS = ("keep", "winsorize")
+# From so many values on, a wrong unit in all of them is no slip of a few.
+_MANY = 20
 # The tables of values, and what in them says that one was marked as an error.
 _RECORDED = {"labevents": "0", "chartevents": "CASE WHEN e.error = 1 THEN 1 ELSE 0 END"}
 
@@ -114,7 +117,7 @@ def read_mimic3(
         reporter.step("Reading MIMIC-III's admissions")
         cohort = _read_cohort(tables, statements, window, recipe, str(source), outside)
         reporter.step("Reading MIMIC-III's measurements")
-        tally = _read_measurements(tables, statements, plan, cohort, reporter)
+        tally = _read_measurements(tables, statements, plan, cohort, reporter, str(source))
         reporter.step("Summing up the measurements of each admission")
         outliers = _look_at_outliers(tables, statements, plan, settings["outliers"])
         statistics = tables.fetch(statements["statistics"])
@@ -289,6 +292,7 @@ def _read_measurements(
     plan: Plan,
     cohort: _Cohort,
     reporter: Reporter,
+    source: str,
 ) -> Tally:
     """Leaves cds_measurement in the engine."""
     tables.put(
@@ -307,9 +311,23 @@ def _read_measurements(
         statement = statements["recorded"].format(table=table, erroneous=erroneous)
         tables.run(statement, reporter, table.upper())
     meanings, tally = readings(tables.fetch(statements["values"]), plan)
+    _check_units(plan, tally, source)
     tables.put("cds_reading", meanings)
     tables.run(statements["measurements"], reporter, "Values in one unit each")
     return tally
+
+
+def _check_units(plan: Plan, tally: Tally, source: str) -> None:
+    """Single values in another unit are left out and counted; all of them are another table."""
+    for concept in plan.concepts():
+        wrong = sum(
+            n for (id_, why), n in tally.refused.items() if id_ == concept.id and why in UNIT_FAULTS
+        )
+        if wrong >= _MANY and not tally.taken[concept.id]:
+            raise DatasetError(
+                f"{source}: all {wrong:,} values of {concept.title} that were read have another "
+                "unit than MIMIC-III gives them (VALUEUOM), so none could be used."
+            )
 
 
 def _look_at_outliers(

@@ -32,6 +32,9 @@ _REASONS = {
     AbsentReason.UNIT_CONFLICT: "with a unit that contradicts its item's",
     AbsentReason.IMPLAUSIBLE: "not plausible",
 }
+UNIT_FAULTS = frozenset(
+    text for reason, text in _REASONS.items() if reason.name.startswith("UNIT_")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, pool
 
 from model_training.dataset import DatasetError, Reporter
+from model_training.sources.csv_end import ends_inside_a_line
 
 SCHEMA = "mimiciii"
 MIMIC3_FILE = Path(__file__).with_name("mimic3.toml")
@@ -136,6 +137,11 @@ def _file_fault(folder: Path, fault: duckdb.Error) -> str:
         return (
             f"{file} is cut off or damaged ({_first_line(text)}): download it again from {_SOURCE}."
         )
+    # What stands in the line is a patient's, and is not said.
+    placed = re.search(r"on Line: (\d+).*converting column \"(\w+)\".* to '(\w+)'", text, re.S)
+    if placed:
+        line, column, kind = placed.groups()
+        return f"{file} cannot be read as MIMIC-III: {column} in line {line} is no {kind}."
     return f"{file} cannot be read as MIMIC-III: {_first_line(text)}"
 
 
@@ -164,6 +170,10 @@ def _file_of(table: str, folder: Path, present: Mapping[str, Path]) -> Path:
 
 
 def _view(name: str, path: Path, columns: Mapping[str, str]) -> str:
+    if path.suffix == ".csv" and ends_inside_a_line(path):
+        raise DatasetError(
+            f"{path} is cut off: it ends inside a line. Download it again from {_SOURCE}."
+        )
     header = _header(path)
     lacking = sorted(set(columns) - set(header))
     if lacking:

@@ -33,6 +33,7 @@ from model_training.dataset import (
 )
 from model_training.dataset import PERSON as PERSON_COLUMN
 from model_training.recipe import Recipe, required
+from model_training.sources.csv_end import ends_inside_a_line
 from model_training.sources.nhanes_cohort import select_cohort, select_treated
 from model_training.sources.nhanes_cycles import (
     NHANES_FILE,
@@ -95,7 +96,7 @@ def read_nhanes(
     unknown = sorted({years for part in chosen.values() for years in part} - set(known))
     if unknown:
         raise DatasetError(
-            f"NHANES has no cycle {', '.join(unknown)}: those known are {', '.join(known)}"
+            f"NHANES has no cycle {', '.join(unknown)}: those known are {', '.join(known)}."
         )
     read: dict[str, Part] = {}
     for name, periods in chosen.items():
@@ -154,12 +155,15 @@ def read_table(folder: Path, table: str, columns: Sequence[str] | None = None) -
     # What pandas, its XPT reader and lzma raise for bytes that end early or are something else.
     except (EOFError, ValueError, lzma.LZMAError, zlib.error, struct.error, IndexError) as error:
         raise DatasetError(
-            f"{path} cannot be read as an NHANES table; half of a download looks so. Fetch it again"
+            f"{path} cannot be read as an NHANES table; half of a download looks so. Fetch it "
+            "again."
         ) from error
     return frame
 
 
 def _read_csv(path: Path, wanted: set[str] | None) -> pd.DataFrame:
+    if path.suffix == ".csv" and ends_inside_a_line(path):
+        raise ValueError("cut off")
     # CDC's codebooks spell MCQ300c where the tables of other years have MCQ300C.
     frame = pd.read_csv(
         path,
@@ -195,9 +199,9 @@ def _columns(frame: pd.DataFrame, cycle: Cycle, table: str, columns: Sequence[st
         raise DatasetError(f"{where} lacks the columns {', '.join(lacking)}: is it CDC's table?")
     texts = [str(name) for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
     if texts:
-        raise DatasetError(f"{where} holds something else than numbers in {', '.join(texts)}")
+        raise DatasetError(f"{where} holds something else than numbers in {', '.join(texts)}.")
     if frame[PERSON].isna().any() or frame[PERSON].duplicated().any():
-        raise DatasetError(f"{where} does not hold each person ({PERSON}) once")
+        raise DatasetError(f"{where} does not hold each person ({PERSON}) once.")
     renamed = frame[[PERSON, *columns]].rename(columns={name: _at(table, name) for name in columns})
     return renamed.astype({PERSON: int})
 
@@ -280,7 +284,7 @@ def _people(people: pd.DataFrame, recipe: Recipe, codes: Codes) -> pd.DataFrame:
     )
     lacking = [feature.name for feature in recipe.features if feature.name not in named]
     if lacking:
-        raise DatasetError(f"NHANES, as nhanes.toml describes it, lacks {', '.join(lacking)}")
+        raise DatasetError(f"NHANES, as nhanes.toml describes it, lacks {', '.join(lacking)}.")
     return named
 
 
@@ -345,7 +349,7 @@ def _check_units(people: pd.DataFrame, cycle: Cycle, codes: Codes) -> None:
         raise DatasetError(
             f"{'/'.join(columns)} in {table} of NHANES {cycle.years} is not in {unit}: the median "
             f"of {len(values)} people's {name.replace('_', ' ')} is {values.median():.3g}, and "
-            f"should lie between {low:g} and {high:g}. Take CDC's table as it is"
+            f"should lie between {low:g} and {high:g}. Take CDC's table as it is."
         )
 
 
@@ -353,11 +357,11 @@ def _check_outcome(name: str, part: Part, folder: Path) -> None:
     where = f"in the {name} part of NHANES ({', '.join(part.periods)}) in {folder}"
     if len(part.people) == 0:
         emptied = next((step.kept for step in part.flow if step.people == 0), "any rule")
-        raise DatasetError(f"Nobody is left {where}: the rule “{emptied}” left the last ones out")
+        raise DatasetError(f"Nobody is left {where}: the rule “{emptied}” left the last ones out.")
     events = int(part.people[EVENT].sum())
     if events in (0, len(part.people)):
-        has = "has" if events else "does not have"
+        who = "Everybody" if events else "Nobody"
         raise DatasetError(
-            f"Everybody of the {len(part.people)} people {where} {has} the outcome: "
-            "two classes are needed"
+            f"{who} of the {len(part.people)} people {where} has the outcome: two classes are "
+            "needed."
         )

@@ -74,6 +74,7 @@ def recipe_of(*features: str, settings: str = RECIPE) -> Recipe:
 
 
 GLUCOSE = [feature(f"glucose_{statistic}", "glucose", statistic) for statistic in STATISTICS]
+PRESSURE = [feature("systolic", "systolic_blood_pressure")]
 BODY = [feature("bmi", "body_mass_index"), feature("bmi_max", "body_mass_index", "max")]
 
 
@@ -466,6 +467,34 @@ def test_a_half_downloaded_file_is_named(hospital: Hospital, tmp_path: Path, sha
     whole = file.read_bytes()
     file.write_bytes(whole[: int(share * len(whole))])
     assert f"{file} is cut off or damaged" in refused(tmp_path)
+
+
+def test_values_that_are_all_in_another_unit_are_refused(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    for minute in range(30):
+        hospital.chart(220179, 16.0, "kPa", f"2150-06-01 13:{minute:02}:00")
+    said = refused(hospital.write(tmp_path), recipe_of(*PRESSURE))
+    assert f"{tmp_path}: all 30 values of Systolic blood pressure" in said
+    hospital.chart(220179, 120.0, "mmHg", "2150-06-01 14:00:00")
+    assert "30 of 31 values were not used" in notes_of(hospital, tmp_path, recipe_of(*PRESSURE))
+
+
+def test_a_time_that_is_none_is_named_without_what_stands_there(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    hospital.chart(220179, 120.0, "mmHg", "Tuesday at Jones's")
+    said = refused(hospital.write(tmp_path), recipe_of(*PRESSURE))
+    assert f"{tmp_path / 'CHARTEVENTS.csv.gz'} cannot be read as MIMIC-III: charttime in" in said
+    assert "Jones" not in said
+
+
+def test_a_csv_that_ends_inside_a_line_is_named(hospital: Hospital, tmp_path: Path) -> None:
+    packed = hospital.write(tmp_path) / "PATIENTS.csv.gz"
+    whole = gzip.decompress(packed.read_bytes())
+    packed.unlink()
+    (tmp_path / "PATIENTS.csv").write_bytes(whole[:-3])
+    assert f"{tmp_path / 'PATIENTS.csv'} is cut off" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not gzip at all"])

@@ -238,9 +238,9 @@ def test_a_cohort_that_is_empty_says_which_rule_emptied_it(tmp_path: Path) -> No
         people(tmp_path, DIQ010=[1, 1, 1])
 
 
-@pytest.mark.parametrize(("hba1c", "says"), [(5.0, "does not have"), (9.0, "has")])
-def test_one_class_only_is_refused(tmp_path: Path, hba1c: float, says: str) -> None:
-    with pytest.raises(DatasetError, match=f"Everybody of the 3 people .* {says} the outcome"):
+@pytest.mark.parametrize(("hba1c", "who"), [(5.0, "Nobody"), (9.0, "Everybody")])
+def test_one_class_only_is_refused(tmp_path: Path, hba1c: float, who: str) -> None:
+    with pytest.raises(DatasetError, match=f"{who} of the 3 people .* has the outcome"):
         people(tmp_path, LBXGH=[hba1c] * 3)
 
 

@@ -99,6 +99,12 @@ def test_words_in_the_place_of_numbers_are_refused(tmp_path: Path) -> None:
         read_cycle(tmp_path, cycle("2015-2016"))
 
 
+def test_a_csv_that_ends_inside_a_line_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "GHB_I.csv").write_text("SEQN,LBXGH\n1,5.4\n2,6.", encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"GHB_I\.csv cannot be read"):
+        read_table(tmp_path, "GHB_I")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.3, 0.5, 0.9, 0.999])
 def test_half_a_transport_file_is_refused_by_name(tmp_path: Path, share: float) -> None:
     whole = transport_file({"SEQN": list(range(500)), "LBXGH": [5.5] * 500})
