@@ -79,6 +79,8 @@ def replay(record: AssessmentRecord, model: Model, titles: TitlesOf) -> Replayed
 
     `titles` are those of the model: see `titles_of`.
     """
+    if not (isinstance(record.inputs, dict) and isinstance(record.resource, dict)):
+        return Cannot(reason="Its row is damaged: inputs or resource are no JSON object.")
     whole = is_whole(record.inputs)
     try:
         vector = _vector(record, model, titles)
