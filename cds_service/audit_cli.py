@@ -55,7 +55,7 @@ def verify(
             "sealed; what was done to them earlier cannot be told."
         )
     if not since_head:
-        typer.echo("Rows removed from the end of a chain show only against `--since-head`.")
+        typer.echo("A history that was written anew as a whole shows only against `--since-head`.")
 
 
 @audit.command(epilog="Example: cds-service audit head > heads-2026-01.ndjson")

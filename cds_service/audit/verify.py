@@ -1,4 +1,5 @@
-"""Is the log as it was written? Every row against its digest, and every chain link by link."""
+"""Is the log as it was written? Every row against its digest, and every chain link by link to its
+recorded end."""
 
 from __future__ import annotations
 
@@ -12,6 +13,9 @@ import sqlalchemy as sa
 
 from cds_service.audit.chain import StoredRow, digest_of, digest_of_all, genesis
 from cds_service.store import Store, audit_rows
+
+# Chain -> the number and the digest of its last row.
+Ends = dict[str, tuple[int, str]]
 
 
 class AuditBroken(Exception):
@@ -45,7 +49,7 @@ class _About:
     """
 
     seal: Mapping[str, Any] | None = None
-    ends: dict[str, tuple[int, str]] = field(default_factory=dict)
+    ends: Ends = field(default_factory=Ends)
     pruned_before: str = ""
     pruned_unchained: bool = False
 
@@ -58,10 +62,11 @@ def verify(store: Store, heads: Iterable[Head] = ()) -> Verified:
         with closing(audit_rows.read(connection, audit_rows.outside_chains())) as rows:
             before = _check_before_chains(rows, about)
         with closing(audit_rows.read(connection, audit_rows.in_chains())) as rows:
-            count, chains = _check_chains(rows, about)
+            count, ends = _check_chains(rows, about)
+        _check_ends(ends, audit_rows.recorded_ends(connection))
         for head in heads:
             _check_head(connection, head, about)
-    return Verified(rows=count, chains=chains, before_chains=before)
+    return Verified(rows=count, chains=len(ends), before_chains=before)
 
 
 def heads(store: Store) -> Iterator[Head]:
@@ -127,21 +132,37 @@ def _check_before_chains(found: Iterable[StoredRow], about: _About) -> int:
     return count
 
 
-def _check_chains(rows: Iterable[StoredRow], about: _About) -> tuple[int, int]:
-    count, chains = 0, 0
-    chain, seq, digest = "", 0, ""
+def _check_chains(rows: Iterable[StoredRow], about: _About) -> tuple[int, Ends]:
+    """How many rows there are, and where each chain ends."""
+    count, found = 0, Ends()
     for row in rows:
-        if row["chain"] != chain:
-            chains, chain = chains + 1, str(row["chain"])
-            seq, digest = about.ends.get(chain, (0, genesis(chain)))
+        chain = str(row["chain"])
+        seq, digest = found.get(chain) or about.ends.get(chain, (0, genesis(chain)))
         if row["seq"] != seq + 1:
             raise _broken(row, f"number {seq + 1} of its chain, which comes before it, is missing")
         if row["previous"] != digest:
             raise _broken(row, "it does not follow from the row before it")
         if not _undamaged(row):
             raise _broken(row, "its content is not what was written")
-        count, seq, digest = count + 1, seq + 1, str(row["digest"])
-    return count, chains
+        count, found[chain] = count + 1, (seq + 1, str(row["digest"]))
+    return count, found
+
+
+def _check_ends(found: Ends, recorded: Ends) -> None:
+    """Raises AuditBroken where a chain, or the end of one, is gone or is not the one recorded."""
+    for chain in sorted(found.keys() | recorded.keys()):
+        there, written = found.get(chain), recorded.get(chain)
+        if there == written:
+            continue
+        if written is None:
+            raise AuditBroken(f"Where chain {chain} ended is not recorded any more.")
+        last, _ = there or (0, "")
+        if last < written[0]:
+            raise AuditBroken(
+                f"The end of a chain is gone: number {written[0]} of chain {chain} was its last, "
+                + (f"number {last} is now." if last else "and none is left.")
+            )
+        raise AuditBroken(f"Chain {chain} does not end in the row that was its last.")
 
 
 def _undamaged(row: StoredRow) -> bool:

@@ -73,7 +73,7 @@ def test_nothing_young_is_pruned(folder: Path) -> None:
     assert "from 7 to 100" in shorter.stderr
 
 
-def test_what_someone_removed_from_an_end_is_found_with_a_head(folder: Path) -> None:
+def test_what_someone_removed_from_an_end_is_found_with_a_head_and_without(folder: Path) -> None:
     heads = folder / "heads.ndjson"
     heads.write_text(audit(folder, "head").stdout)
     assert audit(folder, "verify", "--since-head", str(heads)).returncode == 0
@@ -86,6 +86,7 @@ def test_what_someone_removed_from_an_end_is_found_with_a_head(folder: Path) -> 
     done = audit(folder, "verify", "--since-head", str(heads))
     assert done.returncode == 1
     assert "The end of a chain is gone" in done.stderr
+    assert audit(folder, "verify").stderr == done.stderr
     heads.write_text("no head\n")
     assert audit(folder, "verify", "--since-head", str(heads)).returncode == 2
 

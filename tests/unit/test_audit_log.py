@@ -215,6 +215,18 @@ TAMPERED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a row put at the end": ((COPY.format(seq=6),), "number 6 .*does not follow"),
     "a row put after a gap": ((COPY.format(seq=9),), "number 9 .*number 6 .*missing"),
+    "the last row removed": (
+        ("DELETE FROM audit WHERE seq = 5",),
+        "number 5 of chain .* was its last, number 4 is now",
+    ),
+    "every row removed": (
+        ("DELETE FROM audit",),
+        "number 5 of chain .* was its last, and none is left",
+    ),
+    "the last row removed, and that there was one": (
+        ("DELETE FROM audit WHERE seq = 5", "DELETE FROM audit_head"),
+        "Where chain .* ended is not recorded",
+    ),
     "a row outside the chains": (
         (
             "INSERT INTO audit (recorded_at, outcome, status) "
@@ -235,13 +247,46 @@ def test_verify_names_the_first_row_that_is_wrong(store: Store, how: str) -> Non
         verify(store)
 
 
+def test_a_whole_chain_removed_beside_another_is_found(url: str) -> None:
+    for count in (2, 3):  # each process, and each opening, has chains of its own
+        store = Store.open(url)
+        write(store, count)
+        store.close()
+    store = Store.open(url)
+    assert verify(store).chains == 2
+    tamper(store, "DELETE FROM audit WHERE chain IN (SELECT chain FROM audit WHERE seq = 3)")
+    with pytest.raises(AuditBroken, match=r"number 3 of chain .* was its last, and none is left"):
+        verify(store)
+    store.close()
+
+
+def write_anew(store: Store, chain: str, count: int) -> None:
+    """A consistent history in place of the one that was, by someone who knows how."""
+    tamper(store, "DELETE FROM audit")
+    previous = genesis(chain)
+    for seq in range(1, count + 1):
+        row = audit_rows.stored_form(an_audit_entry(status=204))
+        row |= {"chain": chain, "seq": seq, "previous": previous}
+        previous = digest_of(row)
+        bound = {**row, "digest": previous, "recorded_at": NOON}
+        with store._engine.begin() as connection:
+            connection.execute(sa.insert(metadata.tables["audit"]).values(bound))
+    end_in(store, seq=count, digest=previous)
+
+
+def end_in(store: Store, **values: Any) -> None:
+    with store._engine.begin() as connection:
+        connection.execute(sa.update(metadata.tables["audit_head"]).values(values))
+
+
 def test_rows_removed_from_the_end_show_against_a_head(store: Store) -> None:
+    """Also where it is made to seem that they never were."""
     write(store, 5)
     taken = list(heads(store))
     write(store, 2)
     assert verify(store, taken).rows == 7
-    tamper(store, "DELETE FROM audit WHERE seq >= 5")
-    assert verify(store).rows == 4, "the chain itself is whole"
+    write_anew(store, taken[0].chain, 4)
+    assert verify(store).rows == 4, "whoever may write everything can write it consistently"
     with pytest.raises(AuditBroken, match="The end of a chain is gone: number 5"):
         verify(store, taken)
 
@@ -249,19 +294,32 @@ def test_rows_removed_from_the_end_show_against_a_head(store: Store) -> None:
 def test_a_history_written_anew_shows_against_a_head(store: Store) -> None:
     write(store, 3)
     taken = list(heads(store))
-    chain = taken[0].chain
-    tamper(store, "DELETE FROM audit")
-    previous = genesis(chain)
-    for seq in (1, 2, 3):
-        row = audit_rows.stored_form(an_audit_entry(status=204))
-        row |= {"chain": chain, "seq": seq, "previous": previous}
-        previous = digest_of(row)
-        bound = {**row, "digest": previous, "recorded_at": NOON}
-        with store._engine.begin() as connection:
-            connection.execute(sa.insert(metadata.tables["audit"]).values(bound))
-    assert verify(store).rows == 3, "whoever may write everything can write it consistently"
+    write_anew(store, taken[0].chain, 3)
+    assert verify(store).rows == 3
     with pytest.raises(AuditBroken, match="another row was there"):
         verify(store, taken)
+
+
+def test_a_history_written_anew_with_its_old_end_is_found(store: Store) -> None:
+    write(store, 3)
+    (head,) = heads(store)
+    write_anew(store, head.chain, 3)
+    end_in(store, digest=head.digest)
+    with pytest.raises(AuditBroken, match="does not end in the row that was its last"):
+        verify(store)
+
+
+def test_a_log_that_is_written_to_and_pruned_meanwhile_verifies(store: Store) -> None:
+    """One state is looked at, not a newer one with every query."""
+    write(store, 3, recorded_at=OLD)
+    write(store, 3)
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, store, 40) for _ in range(2)]
+        pruning = threads.submit(pruned, store)
+        while not (pruning.done() and all(each.done() for each in writing)):
+            verify(store)
+    assert pruning.result() == 3
+    assert verify(store).rows == 84
 
 
 # Stores of 0.1.0 -----------------------------------------------------------------------------
@@ -271,11 +329,19 @@ CHAIN = ("chain", "seq", "previous", "digest")
 
 
 def as_of_0_1_0(url: str, count: int) -> None:
-    """A store whose audit table has neither the chain's columns nor the newer ones."""
+    """A store without what came after: chains and their ends, and what delivery needs."""
     store = Store.open(url)
     write(store, count)
     tamper(
         store,
+        "DROP TABLE audit_head",
+        "DROP TABLE IF EXISTS alembic_version",
+        "DROP TABLE inline_write_back",
+        "DROP INDEX assessment_after",
+        "DROP INDEX card_of_call",
+        "ALTER TABLE assessment DROP COLUMN follows",
+        "ALTER TABLE outbox DROP COLUMN discarded_at",
+        "ALTER TABLE outbox DROP COLUMN discarded_by",
         "DROP INDEX audit_in_chains",
         "DROP INDEX audit_of_action",
         *(f"ALTER TABLE audit DROP COLUMN {name}" for name in ADDED + CHAIN),
