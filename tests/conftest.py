@@ -16,6 +16,7 @@ from cds_service.parts import Parts
 from cds_service.settings import Settings
 from cds_service.store import Store
 from tests.conformance.listen import every_answer_checked
+from tests.fakes.databases import POSTGRESQL, a_database, postgresql_cluster
 from tests.service import Service
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def _wire() -> Iterator[None]:
     with every_answer_checked():
         yield
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[str]:
+    """A PostgreSQL of the tests' own."""
+    with postgresql_cluster() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", POSTGRESQL])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of the test's own, on each of the two kinds."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/var/cds.db"
+    return a_database(request.getfixturevalue("cluster"))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from cds_service.store.upgrade import bring_up_to_date
+from cds_service.store.upgrade import bring_up_to_date, is_up_to_date
 
 # How long a statement waits for another writer before the store counts as unavailable.
 WAIT_SECONDS = 5
@@ -27,6 +29,9 @@ _POOL: dict[str, Any] = {"pool_size": 16, "max_overflow": 32, "pool_timeout": WA
 # Two processes that start together must not both create the tables: the second waits here.
 # The number is arbitrary, and must only be the same in every release.
 _SCHEMA_LOCK = 7_264_310_559
+
+# How long it waits there: an index over the rows of years takes its time.
+UPGRADE_SECONDS = 600
 
 
 def open_engine(url: str) -> sa.Engine:
@@ -47,12 +52,25 @@ def _open_sqlite(address: sa.URL) -> sa.Engine:
     if "uri" not in address.query:
         # The file holds patient data: no one else on the machine needs to look into it.
         Path(str(address.database)).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    engine = _create(address, connect_args={"timeout": WAIT_SECONDS})
+    engine = _sqlite_engine(address, WAIT_SECONDS)
+    with _closed_on_a_fault(engine):
+        _use_write_ahead_log(engine)
+        with engine.begin() as connection:
+            if is_up_to_date(connection):
+                return engine
+        upgrading = _sqlite_engine(address, UPGRADE_SECONDS)
+        try:
+            with upgrading.execution_options(**WRITES).begin() as connection:
+                bring_up_to_date(connection)
+        finally:
+            upgrading.dispose()
+    return engine
+
+
+def _sqlite_engine(address: sa.URL, wait_seconds: float) -> sa.Engine:
+    engine = _create(address, connect_args={"timeout": wait_seconds})
     sa.event.listen(engine, "connect", _set_pragmas)
     sa.event.listen(engine, "begin", _begin)
-    _use_write_ahead_log(engine)
-    with engine.execution_options(**WRITES).begin() as connection:
-        bring_up_to_date(connection)
     return engine
 
 
@@ -69,10 +87,25 @@ def _open_postgresql(address: sa.URL) -> sa.Engine:
         connect_args={"connect_timeout": WAIT_SECONDS, "options": options},
         pool_pre_ping=True,
     )
-    with engine.begin() as connection:
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-        bring_up_to_date(connection)
+    with _closed_on_a_fault(engine):
+        with engine.begin() as connection:
+            if is_up_to_date(connection):
+                return engine
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{UPGRADE_SECONDS}s'")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+            bring_up_to_date(connection)
     return engine
+
+
+@contextmanager
+def _closed_on_a_fault(engine: sa.Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def _create(address: sa.URL, **options: Any) -> sa.Engine:

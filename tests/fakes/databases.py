@@ -7,9 +7,13 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
 
 POSTGRESQL_MISSING = "PostgreSQL's server is not installed (Debian: apt-get install postgresql)"
 
@@ -20,6 +24,27 @@ def postgresql_binaries() -> Path | None:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)
     found = [Path(on_path).resolve()] if on_path else debian
     return found[0].parent if found else None
+
+
+# A parameter for fixtures: left out, with the reason, where it cannot be had.
+POSTGRESQL = pytest.param(
+    "postgresql",
+    marks=[
+        pytest.mark.skipif(postgresql_binaries() is None, reason=POSTGRESQL_MISSING),
+        pytest.mark.xdist_group("postgresql"),
+    ],
+)
+
+
+def a_database(cluster: str) -> str:
+    """The URL of a new, empty database of the cluster."""
+    address = sa.make_url(cluster).set(drivername="postgresql+psycopg")
+    name = f"t{uuid.uuid4().hex}"
+    engine = sa.create_engine(address, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return address.set(drivername="postgresql", database=name).render_as_string()
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from cds_service.errors import StoreUnavailable
 from cds_service.store import AssessmentRecord, MessageState, Store
 from cds_service.store.engine import WAIT_SECONDS
 from cds_service.store.group_commit import QUEUE_SECONDS
-from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
 from tests.fakes.records import (
     NOON,
     a_card,
@@ -33,32 +32,6 @@ from tests.fakes.records import (
 )
 
 LEASE = timedelta(minutes=1)
-POSTGRESQL = pytest.param(
-    "postgresql",
-    marks=[
-        pytest.mark.skipif(postgresql_binaries() is None, reason=POSTGRESQL_MISSING),
-        pytest.mark.xdist_group("postgresql"),
-    ],
-)
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[str]:
-    with postgresql_cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", POSTGRESQL])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/var/cds.db"
-    cluster = sa.make_url(request.getfixturevalue("cluster")).set(drivername="postgresql+psycopg")
-    database = f"t{an_id().replace('-', '')}"
-    engine = sa.create_engine(cluster, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {database}")
-    engine.dispose()
-    return cluster.set(drivername="postgresql", database=database).render_as_string()
 
 
 @pytest.fixture
