@@ -1,8 +1,9 @@
-"""Calls at once, time for each, and time for its body. Monitors are always let through.
+"""Calls at once, time for each, time for its body and room for it. Monitors are always let through.
 
 A call is answered 503 at once when the waiting room is full, 408 when its body does not arrive in
-time, 503 when it takes longer than a call may take. It takes one of the few turns to be worked on
-when its body is there: a slow client waits in the waiting room and holds up nobody else.
+time, 503 when there is no room for its body or when it takes longer than a call may take. It takes
+one of the few turns to be worked on when its body is there: a slow client waits in the waiting room
+and holds up nobody else.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ log = structlog.get_logger(__name__)
 # Whoever watches the service must see that it is overloaded, and must not take it for dead.
 MONITORS = frozenset(("/healthz", "/readyz", "/metrics"))
 WITH_A_BODY = frozenset(("POST", "PUT", "PATCH"))
+# So many of the largest bodies may be here at once: parsed, one of 20 MB takes some 350 MB of
+# memory. Those of an ordinary day are a hundredth of it.
+LARGEST_BODIES = 5
 
 
 class Calls:
@@ -38,6 +42,7 @@ class Calls:
         self._call_seconds = settings.call_timeout_ms / 1000
         self._most = settings.max_concurrent_calls + settings.max_waiting_calls
         self._turns = asyncio.Semaphore(settings.max_concurrent_calls)
+        self._room = _Room(LARGEST_BODIES * settings.max_body_bytes)
         self._inside = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,8 +89,11 @@ class Calls:
         async with self._turn() as turn:
             if scope["method"] not in WITH_A_BODY:
                 await turn.take()
-            body = _Body(receive, turn, seconds=self._body_seconds)
-            await self.app(scope, body.receive, send)
+            body = _Body(receive, turn, self._room, seconds=self._body_seconds)
+            try:
+                await self.app(scope, body.receive, send)
+            finally:
+                body.leave()
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[_Turn]:
@@ -112,12 +120,30 @@ class _Turn:
             self._turns.release()
 
 
-class _Body:
-    """The body as it arrives; whole in time or 408, and then the call waits for its turn."""
+class _Room:
+    """The bytes of all bodies that are here."""
 
-    def __init__(self, receive: Receive, turn: _Turn, *, seconds: float) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+
+    def take(self, count: int) -> None:
+        if count > self._left:
+            raise Overloaded
+        self._left -= count
+
+    def give_back(self, count: int) -> None:
+        self._left += count
+
+
+class _Body:
+    """The body as it arrives; whole in time or 408, and then the call waits for its turn. 503 when
+    there is no room for it beside the others."""
+
+    def __init__(self, receive: Receive, turn: _Turn, room: _Room, *, seconds: float) -> None:
         self._receive = receive
         self._turn = turn
+        self._room = room
+        self._bytes = 0
         self._seconds = seconds
         self._until: float | None = None
         self._whole = False
@@ -126,10 +152,18 @@ class _Body:
         if self._whole:
             return await self._receive()
         message = await self._in_time()
+        size = len(message.get("body", b""))
+        self._room.take(size)
+        self._bytes += size
         if message["type"] == "http.request" and not message.get("more_body", False):
             self._whole = True
             await self._turn.take()
         return message
+
+    def leave(self) -> None:
+        """The call is over, and its body gone."""
+        self._room.give_back(self._bytes)
+        self._bytes = 0
 
     async def _in_time(self) -> Message:
         if self._until is None:

@@ -19,7 +19,7 @@ from cds_service.app import application
 from cds_service.assess import assess
 from cds_service.errors import CallTimedOut
 from cds_service.limits.call_time import CallTime, on_the_clock, seal_call
-from cds_service.limits.calls import MONITORS, Calls
+from cds_service.limits.calls import LARGEST_BODIES, MONITORS, Calls
 from cds_service.parts import Parts
 from cds_service.routes import services
 from cds_service.settings import Settings
@@ -126,6 +126,42 @@ def test_a_slow_body_waits_outside_and_holds_up_nobody() -> None:
             assert (await client.post("/x", content=b"{}")).status_code == 200
             ends.set()
             assert [(await call).status_code for call in slow] == [200] * 3
+
+    worked_through(work)
+
+
+def test_bodies_for_which_there_is_no_room_are_503_until_others_have_left(parts: Parts) -> None:
+    """Twelve bodies of 19 MB at once took 1.2 GB; 160 would have been let in."""
+    app = application(replace(parts, settings=replace(parts.settings, max_body_bytes=1000)))
+    headers = {"Content-Type": "application/json"}
+
+    async def work() -> None:
+        ends, arrived = asyncio.Event(), 0
+
+        async def large() -> AsyncIterator[bytes]:
+            nonlocal arrived
+            yield b'{"x":"' + b"y" * 900
+            arrived += 1
+            await ends.wait()
+            yield b'"}'
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+
+            def post(content: Any) -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(client.post(HOOK_URL, content=content, headers=headers))
+
+            held = [post(large()) for _ in range(LARGEST_BODIES)]
+            await until(lambda: arrived == LARGEST_BODIES)
+            refused = await post(b"{" + b" " * 900 + b"}")
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            check_operation_outcome(refused.json())
+            assert (await post(b"{}")).status_code == 400, "a small one finds room"
+            ends.set()
+            assert [(await call).status_code for call in held] == [400] * LARGEST_BODIES
+            for _ in range(2 * LARGEST_BODIES):
+                assert (await post(b"{" + b" " * 900 + b"}")).status_code == 400
 
     worked_through(work)
 
