@@ -31,9 +31,15 @@ from model_training.sources.nhanes_download import nhanes_download
 _FOR_TESTING_BELOW = 1000
 
 train = typer.Typer(
-    help="Train a model, measure it, and publish it if it passes its gates.", no_args_is_help=True
+    help="Train a model, measure it, and publish it if it passes its gates.",
+    epilog="Example: cds-service train nhanes --data nhanes",
+    no_args_is_help=True,
 )
-data = typer.Typer(help="Fetch public data sets.", no_args_is_help=True)
+data = typer.Typer(
+    help="Fetch public data sets.",
+    epilog="Example: cds-service data nhanes --to nhanes",
+    no_args_is_help=True,
+)
 data.command("nhanes", epilog="Example: cds-service data nhanes --to nhanes")(nhanes_download)
 
 
@@ -58,7 +64,7 @@ def nhanes(
     *,
     options: RunOptions,
 ) -> None:
-    """diabetes-undiagnosed from NHANES 1999–2016: the same bytes from the same tables."""
+    """Train diabetes-undiagnosed on NHANES 1999–2016. The same tables give the same bytes."""
 
     def read(chosen: Recipe, reporter: Reporter) -> Dataset:
         return read_nhanes(_subfolder(folder, "nhanes"), chosen, reporter)
@@ -89,7 +95,7 @@ def mimic3(
     *,
     options: RunOptions,
 ) -> None:
-    """diabetes-inpatient, a research model, from MIMIC-III."""
+    """Train diabetes-inpatient, a research model, on MIMIC-III."""
 
     def read(chosen: Recipe, reporter: Reporter) -> Dataset:
         return read_mimic3(_mimic3_source(source), chosen, reporter, direction=window)
@@ -106,7 +112,7 @@ def fhir(
     *,
     options: RunOptions,
 ) -> None:
-    """diabetes-undiagnosed from a site's own records, read as the service reads them.
+    """Train diabetes-undiagnosed on a site's own records, read as the service reads them.
 
     The shipped recipe splits by NHANES' years; a recipe of your own names yours.
     """

@@ -66,6 +66,7 @@ def _evaluate(
     cycle: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="YEARS",
             help="NHANES only: a cycle to measure on, as in 2017-2020; may be repeated.",
             show_default="the recipe's test cycles",
         ),

@@ -25,7 +25,9 @@ from model_training.comparison import describe
 from risk_model import load_model
 
 models = typer.Typer(
-    help="The published models: list them, show one, compare two.", no_args_is_help=True
+    help="The published models: list them, show one, compare two.",
+    epilog="Example: cds-service models list",
+    no_args_is_help=True,
 )
 
 Models = Annotated[

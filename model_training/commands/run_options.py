@@ -39,7 +39,7 @@ class RunOptions:
         ),
     ] = None
     replace: Annotated[
-        bool, typer.Option(help="Let go of another model that is published under this version.")
+        bool, typer.Option(help="Give up another model that is published under this version.")
     ] = False
     drafts: Annotated[Path, typer.Option(help="Where a model goes that is not published.")] = DRAFTS
 

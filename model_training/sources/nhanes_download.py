@@ -297,6 +297,7 @@ def nhanes_download(
     cycle: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="YEARS",
             help="A cycle, as in 2015-2016; may be repeated.",
             show_default="those that diabetes-undiagnosed is trained and measured on",
         ),

@@ -39,7 +39,8 @@ def refused(*arguments: str | Path) -> str:
 def test_help_lists_the_data_sets() -> None:
     shown = RUNNER.invoke(train, ["--help"]).output
     assert [source for source in SOURCES if f"│ {source} " not in shown] == []
-    assert "nhanes" in RUNNER.invoke(data, ["--help"]).output
+    assert "Example: cds-service train nhanes --data" in shown
+    assert "Example: cds-service data nhanes --to" in RUNNER.invoke(data, ["--help"]).output
 
 
 def test_without_a_data_set_the_help_is_shown() -> None:
