@@ -37,7 +37,9 @@ def _at_most(most: int) -> BeforeValidator:
     """
 
     def check(value: Any) -> Any:
-        if isinstance(value, list) and len(value) > most:
+        if not isinstance(value, list):
+            raise ValueError("must be an array")
+        if len(value) > most:
             raise ValueError(f"must have at most {most} items")
         return value
 

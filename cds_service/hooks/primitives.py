@@ -52,12 +52,16 @@ def read_fhir_server(text: str) -> str:
     """An absolute http(s) base URL without a trailing slash; raises ValueError."""
     if not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be a URL")
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port
+    except ValueError:
+        # Its own words quote what was sent: a port or an address that is none.
+        raise ValueError("must be a URL") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an absolute http or https URL")
     if parts.username is not None or "?" in text or "#" in text:
         raise ValueError("must have no user name, query or fragment")
-    _ = parts.port  # raises ValueError where the port is not a number
     return text.rstrip("/")
 
 
@@ -67,8 +71,8 @@ def read_instant(text: str) -> datetime:
         raise ValueError("must be an RFC 3339 timestamp with a time zone")
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except OverflowError as fault:
-        raise ValueError("is out of range") from fault
+    except (ValueError, OverflowError):
+        raise ValueError("must be a date and time that there is") from None
 
 
 def _read_bearer(text: str) -> str:

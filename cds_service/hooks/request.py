@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     StrictInt,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -53,14 +54,15 @@ class PatientViewContext(_Wire):
     encounter_id: FhirId | None = None
 
 
-def _objects_or_null(prefetch: Any) -> Any:
+def _objects_or_null(prefetch: Any, published: ValidationInfo) -> Any:
     # Values can be megabytes of FHIR, so pydantic is kept out of them: only the outermost type
-    # is looked at here, and fhir_mapping reads what it needs and no more.
+    # is looked at here, and fhir_mapping reads what it needs and no more. A key that discovery
+    # does not name is ignored, whatever it holds, and what it is called is not repeated.
     if not isinstance(prefetch, dict):
         return prefetch
-    for key, value in prefetch.items():
-        if value is not None and not isinstance(value, dict):
-            raise ValueError(f"the value of '{key[:64]}' must be an object or null")
+    for key in published.context or prefetch:
+        if not isinstance(prefetch.get(key), dict | None):
+            raise ValueError(f"the value of '{key}' must be an object or null")
     return prefetch
 
 
@@ -105,7 +107,7 @@ def parse_hook_request(body: dict[str, Any], definition: ServiceDefinition) -> H
     """The request in `body`, meant for `definition`; raises BadRequest naming every bad field."""
     _check_hook(body.get("hook"), definition)
     try:
-        return HookRequest.model_validate(body)
+        return HookRequest.model_validate(body, context=definition.prefetch)
     except ValidationError as fault:
         raise bad_request(fault) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -23,6 +24,7 @@ MOST_ISSUES = 20
 # A client that sends the names of several models' features at once is told which are not this
 # one's; an object of many times as many members is no attempt at naming features.
 MEMBERS_PER_FEATURE = 10
+LONGEST_NAME = 64
 
 
 def router(parts: Parts) -> APIRouter:
@@ -169,10 +171,12 @@ def _lacking(outcome: InsufficientData) -> list[Issue]:
 
 def _unknown(body: Mapping[str, Any], features: Mapping[str, Feature]) -> Iterator[Issue]:
     known = ", ".join(features)
-    for name in body:
+    for place, name in enumerate(body, start=1):
         if name not in features:
-            # A name is echoed only as far as a person needs it to find the mistake.
-            text = f"'{name[:64]}' is not a feature of this model; it has {known}"
+            # Anything can stand where a name should, a patient's own too: it is not echoed.
+            near = "".join(get_close_matches(name[:LONGEST_NAME].lower(), features, n=1))
+            hint = f" (is '{near}' meant?)" if near else ""
+            text = f"Member {place} is not a feature of this model{hint}; it has {known}"
             yield Issue(text=text, code="value")
 
 

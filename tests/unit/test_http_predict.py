@@ -84,10 +84,13 @@ def test_a_bad_feature_is_400_that_names_it_and_its_range(app_client: Service, n
 
 
 def test_an_unknown_name_is_400_that_names_the_known_ones(app_client: Service) -> None:
-    answer = predict(app_client, {**GOOD, "Glucose": 1})
+    answer = predict(app_client, {**GOOD, "Glucose ": 1})
     assert answer.status_code == 400
-    assert "'Glucose' is not a feature" in answer.json()["issue"][0]["diagnostics"]
-    assert "body_mass_index" in answer.json()["issue"][0]["diagnostics"]
+    said = answer.json()["issue"][0]["diagnostics"]
+    assert f"Member {len(GOOD) + 1} is not a feature" in said
+    assert "(is 'glucose' meant?)" in said
+    assert "body_mass_index" in said
+    assert "Glucose " not in said
 
 
 def test_more_unknown_names_than_anyone_reads_are_told_of_in_part(app_client: Service) -> None:

@@ -87,7 +87,9 @@ def every_path(client: httpx.Client, ehr: FakeEhr) -> Iterator[httpx.Response]:
     yield client.post(SERVICE, json=body(hook=FREE_TEXT))
     yield client.post(SERVICE, json=body(prefetch={}))
     yield client.post(SERVICE, json=body(prefetch={**record(), "conditions": FREE_TEXT}))
-    yield client.post(SERVICE, json=body(fhirServer=f"http://{PATH}/{MRN}"))
+    yield client.post(SERVICE, json=body(prefetch={**record(), NAME: FREE_TEXT, "patient": MRN}))
+    for server in (f"http://{PATH}/{MRN}", f"http://ehr:{MRN}/fhir", f"http://[{MRN}]/fhir"):
+        yield client.post(SERVICE, json=body(fhirServer=server))
     yield client.post(SERVICE, json=body(), headers=jwt)
     yield client.post(f"{SERVICE}?{QUERY}", content=f'{{"{NAME}": "{MRN}"', headers=json)
     yield client.post(SERVICE, content=f"name={NAME}", headers={"Content-Type": "text/plain"})
@@ -107,6 +109,7 @@ def every_path(client: httpx.Client, ehr: FakeEhr) -> Iterator[httpx.Response]:
     yield client.post(f"{SERVICE}/feedback", json={"feedback": [item | {"card": MRN}]})
     yield client.post(f"{SERVICE}/feedback", json={"feedback": COMMENT}, headers=jwt)
     yield client.post("/predict", json={"age": 58, "glucose": NAME})
+    yield client.post("/predict", json={"age": 58, NAME: 1})
     yield client.post(f"/predict?model={QUERY}", json={"age": 58}, headers=jwt)
     for url in (f"?patient={PATIENT}", f"?patient={PATIENT}!", f"?identifier={MRN}", f"/{PATH}"):
         yield client.get(f"/fhir/RiskAssessment{url}")
