@@ -20,8 +20,11 @@ LIFETIME_SECONDS = 600.0
 STALE_SECONDS = 3600.0
 # Anyone can name a key that does not exist: it makes the service fetch once in this time at most.
 COOLDOWN_SECONDS = 30.0
-# After a failure; a server that starts up a little later than this one is found soon enough.
+# After a failure; a server that starts up a little later than this one is found soon enough. It
+# doubles: anyone can name a client, and each who does waits for that client's dead server, in one
+# of the few places that all clients share.
 PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 60.0
 TIMEOUT_SECONDS = 3.0
 LARGEST_SET_BYTES = 256 * 1024
 
@@ -59,6 +62,7 @@ class FetchedKeys:
         self._keys: tuple[Key, ...] = ()
         self._fetched_at = float("-inf")
         self._failed_at = float("-inf")
+        self._pause = PAUSE_SECONDS
         self._searched_at = float("-inf")
         self._one_at_a_time = asyncio.Lock()
 
@@ -91,8 +95,10 @@ class FetchedKeys:
     async def _fetch(self) -> bool:
         """Ask the server, unless it failed a moment ago; True when a new set came."""
         now = self._monotonic()
-        if now - self._failed_at <= PAUSE_SECONDS:
+        if now - self._failed_at <= self._pause:
             return False
+        again = now - self._failed_at <= 2 * LONGEST_PAUSE_SECONDS
+        self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS) if again else PAUSE_SECONDS
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 self._keys = read_jwks(await self._read())
@@ -100,7 +106,7 @@ class FetchedKeys:
             self._failed_at = now
             log.warning("key set not fetched", url=self._url, fault=type(fault).__name__)
             return False
-        self._fetched_at = now
+        self._fetched_at, self._failed_at = now, float("-inf")
         return True
 
     async def _read(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cds_service.clients import jwks as jwks_module
 from cds_service.clients.jwks import (
     COOLDOWN_SECONDS,
     LIFETIME_SECONDS,
+    LONGEST_PAUSE_SECONDS,
     PAUSE_SECONDS,
     STALE_SECONDS,
     FetchedKeys,
@@ -145,6 +147,27 @@ def test_known_keys_serve_on_for_a_while_when_the_server_is_down() -> None:
             server.now += STALE_SECONDS
             assert await keys.find("k1") == []
             server.answer, server.now = ok(K1), server.now + PAUSE_SECONDS + 1
+            assert await keys.find("k1")
+
+    asyncio.run(work())
+
+
+def test_a_server_that_stays_dead_is_asked_less_and_less_and_one_that_lives_at_once() -> None:
+    server = Server(lambda: httpx.Response(503))
+
+    async def work() -> None:
+        async with keys_at(server) as keys:
+            asked_at = []
+            for _ in range(400):
+                before = server.asked
+                assert await keys.find("k1") == []
+                asked_at += [server.now] * (server.asked - before)
+                server.now += 1
+            pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+            assert pauses == sorted(pauses)
+            assert pauses[0] == PAUSE_SECONDS + 1
+            assert pauses[-1] == LONGEST_PAUSE_SECONDS + 1
+            server.answer, server.now = ok(K1), server.now + LONGEST_PAUSE_SECONDS + 1
             assert await keys.find("k1")
 
     asyncio.run(work())
