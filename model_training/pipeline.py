@@ -33,7 +33,12 @@ from model_training.recipe import Recipe
 from model_training.sample import Sample, require_both_classes, sample_from
 from model_training.search import CRITERION, Found, search, settings_chosen
 from model_training.studies.alternatives import compare_alternatives
-from model_training.studies.panels import judge_panels, judgeable, outcomes_known
+from model_training.studies.panels import (
+    judge_panels,
+    judgeable,
+    outcomes_known,
+    require_core,
+)
 from model_training.studies.race import ETHNICITY, groups_of, study_race
 from model_training.studies.robustness import learning_curve, permutation_check
 from model_training.thresholds import choose_cuts
@@ -79,6 +84,7 @@ def train(
     reason for publishing although one fails, goes into report and card. Raises DatasetError.
     """
     development, test = (_sample(dataset, part, recipe) for part in (DEVELOPMENT, TEST))
+    require_core(development, recipe)
     built = build(development, recipe, reporter, chosen=chosen)
     evaluation = measure(built.model, dataset, development, test, recipe, reporter)
     report = {

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from model_training import measures
-from model_training.dataset import Reporter
+from model_training.dataset import DatasetError, Reporter
 from model_training.fitting import folds_of
 from model_training.measures import Interval, interval
 from model_training.recipe import Recipe
@@ -65,6 +65,17 @@ def judgeable(people: Sample, recipe: Recipe) -> list[Mapping[str, Any]]:
 def outcomes_known(people: Sample, recipe: Recipe) -> list[Mapping[str, Any]]:
     """The outcomes that the source has, the model's own first."""
     return [entry for entry in recipe.raw["outcomes"] if entry["column"] in people.people]
+
+
+def require_core(people: Sample, recipe: Recipe) -> None:
+    """Raises DatasetError where the source lacks a column that every study begins with."""
+    read = {feature.name for feature in recipe.features} | set(people.people)
+    lacking = [name for name in recipe.raw["studies"]["core"] if name not in read]
+    if lacking:
+        raise DatasetError(
+            f"The recipe's [studies] core names {', '.join(lacking)}, which this source does not "
+            "have: take it out there."
+        )
 
 
 def core_task(people: Sample, recipe: Recipe) -> Task:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model_training.dataset import Silent
+from model_training.dataset import DatasetError, Silent
 from model_training.fitting import folds_of, out_of_fold, settings_from
 from model_training.logistic import logistic
 from model_training.recipe import Recipe
@@ -19,7 +19,13 @@ from model_training.report_page.robustness import race_pictures
 from model_training.sample import Sample, sample_from
 from model_training.search import mean_loss
 from model_training.studies.alternatives import compare_alternatives
-from model_training.studies.panels import core_task, judge_panels, judgeable, outcomes_known
+from model_training.studies.panels import (
+    core_task,
+    judge_panels,
+    judgeable,
+    outcomes_known,
+    require_core,
+)
 from model_training.studies.race import groups_of, study_race
 from model_training.studies.robustness import learning_curve, permutation_check
 from model_training.studies.unseen import Task, gain, predict_unseen
@@ -340,3 +346,10 @@ def test_alternatives_are_measured_as_the_model_itself_is() -> None:
     other = out_of_fold(sample, settings.changed(imputation="median"), recipe)
     median = next(entry for entry in made["imputation"]["methods"] if entry["id"] == "median")
     assert median["log_loss"] == round(mean_loss(other, sample, recipe), 6)
+
+
+def test_a_core_column_that_the_source_lacks_is_named_before_anything_is_fitted() -> None:
+    recipe = recipe_with(core=["age", "shoe_size"])
+    with pytest.raises(DatasetError, match=r"\[studies\] core names shoe_size"):
+        require_core(made_up_sample(recipe, 50), recipe)
+    require_core(made_up_sample(recipe, 50), recipe_with(core=["age", "glucose"]))
