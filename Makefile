@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := cds_service fhir_mapping risk_model model_training tests benchmarks
 
-.PHONY: help run test check bench audit fuzz conformance setup format lock clean
+.PHONY: help run test check bench audit fuzz conformance servers setup format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -36,6 +36,20 @@ conformance: .venv/.dev  ## write docs/conformance.md anew from the tests
 COUNT ?= 100000
 fuzz: .venv/.dev  ## COUNT=100000 mutated requests: no 5xx, always JSON
 	$(BIN)/python -m tests.conformance.mutations --count $(COUNT)
+
+servers: var/servers/java/classpath var/servers/node/node_modules/.package-lock.json  ## FHIR servers for the tests (JDK 17, Maven, Node 20)
+
+# Maven keeps what it downloads (about 230 MB) in its own repository; here are classes and paths.
+var/servers/java/classpath: tests/servers/java/pom.xml $(wildcard tests/servers/java/src/main/java/*.java)
+	mvn --batch-mode --quiet --strict-checksums --file tests/servers/java \
+		compile dependency:build-classpath -Dmdep.outputFile=$(CURDIR)/$@
+	@touch $@
+
+var/servers/node/node_modules/.package-lock.json: $(wildcard tests/servers/node/* tests/servers/node/.npmrc)
+	mkdir -p var/servers/node
+	cp $^ var/servers/node
+	npm ci --prefix var/servers/node --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 setup: .venv/.dev  ## only the .venv
 

@@ -1,0 +1,45 @@
+"""Real servers for acceptance tests: each is started once in a run, by the first test that asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import HapiServer, MedplumServer, Validator, built
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share a server share an xdist worker: two HAPIs would need two cores."""
+    for item in items:
+        for name in ("hapi", "medplum", "validator"):
+            if name in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(name))
+                break
+
+
+@pytest.fixture(scope="session")
+def hapi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HapiServer]:
+    """Tests share what it holds: use patient ids of your own, and leave it running."""
+    if reason := built.java_missing():
+        pytest.skip(reason)
+    with HapiServer(tmp_path_factory.mktemp("hapi")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def medplum(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MedplumServer]:
+    """Tests share what it holds: use patient ids of your own, and leave it running."""
+    if reason := built.node_missing():
+        pytest.skip(reason)
+    with MedplumServer(tmp_path_factory.mktemp("medplum")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
+    if reason := built.java_missing():
+        pytest.skip(reason)
+    with Validator(tmp_path_factory.mktemp("validator") / "log") as running:
+        yield running
