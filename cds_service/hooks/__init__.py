@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cds_service.hooks.definition import HooksFileError, ServiceDefinition, read_hooks_file
-from cds_service.hooks.feedback import CardFeedback, parse_feedback
+from cds_service.hooks.feedback import CardFeedback, Feedback, parse_feedback
 from cds_service.hooks.request import (
     FhirAuthorization,
     HookRequest,
@@ -14,6 +14,7 @@ from cds_service.hooks.response import hook_response
 
 __all__ = [
     "CardFeedback",
+    "Feedback",
     "FhirAuthorization",
     "HookRequest",
     "HooksFileError",

@@ -110,13 +110,15 @@ class CardFeedback(_Wire):
         return self
 
 
-class _Feedback(_Wire):
+class Feedback(_Wire):
+    """The body of a feedback call."""
+
     feedback: Annotated[tuple[CardFeedback, ...], _at_most(MOST_ITEMS)]
 
 
 def parse_feedback(body: dict[str, Any]) -> tuple[CardFeedback, ...]:
     """The items in `body`, every one valid; raises BadRequest, so that none is stored by halves."""
     try:
-        return _Feedback.model_validate(body).feedback
+        return Feedback.model_validate(body).feedback
     except ValidationError as fault:
         raise bad_request(fault) from None

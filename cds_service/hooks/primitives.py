@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_FHIR_ID = re.compile(r"[A-Za-z0-9\-.]{1,64}", re.ASCII)
+_ID = r"[A-Za-z0-9\-.]{1,64}"
+_FHIR_ID = re.compile(_ID, re.ASCII)
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
@@ -82,10 +83,17 @@ def _read_bearer(text: str) -> str:
     return "Bearer"
 
 
+def _described(**schema: object) -> WithJsonSchema:
+    """What the OpenAPI says of it: what is always taken, not all that is."""
+    return WithJsonSchema({"type": "string", **schema})
+
+
 Text = Annotated[str, StringConstraints(strict=True)]
 FilledText = Annotated[str, StringConstraints(strict=True, min_length=1)]
-Uuid = Annotated[Text, AfterValidator(read_uuid)]
-FhirId = Annotated[Text, AfterValidator(read_fhir_id)]
-UserId = Annotated[Text, AfterValidator(read_user_id)]
-FhirServer = Annotated[Text, AfterValidator(read_fhir_server)]
-Bearer = Annotated[Text, AfterValidator(_read_bearer)]
+Uuid = Annotated[Text, AfterValidator(read_uuid), _described(format="uuid")]
+FhirId = Annotated[Text, AfterValidator(read_fhir_id), _described(pattern=f"^{_ID}$")]
+UserId = Annotated[
+    Text, AfterValidator(read_user_id), _described(pattern=f"^({'|'.join(USER_TYPES)})/{_ID}$")
+]
+FhirServer = Annotated[Text, AfterValidator(read_fhir_server), _described(format="uri")]
+Bearer = Annotated[Text, AfterValidator(_read_bearer), _described(enum=["Bearer"])]

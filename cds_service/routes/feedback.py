@@ -10,11 +10,12 @@ from fastapi import APIRouter, Request, Response
 
 from cds_service.audit.facts import CallFacts, facts_of
 from cds_service.clients import Caller
-from cds_service.hooks import CardFeedback, parse_feedback
+from cds_service.hooks import CardFeedback, Feedback, parse_feedback
 from cds_service.log import note
 from cds_service.parts import Parts
 from cds_service.routes.answers import json_answer
 from cds_service.routes.callers import caller_of
+from cds_service.routes.described import reads, schema_of
 from cds_service.routes.services import read_object, service
 from cds_service.store import FeedbackItem
 
@@ -26,16 +27,16 @@ def router(parts: Parts) -> APIRouter:
     """
     routes = APIRouter()
 
-    @routes.post("/cds-services/{service_id}/feedback")
+    @routes.post("/cds-services/{service_id}/feedback", openapi_extra=reads(schema_of(Feedback)))
     async def receive(request: Request, service_id: str) -> Response:
         caller = await caller_of(parts, request)
         definition = service(parts, service_id)
         note(request, service=definition.id)
         facts = facts_of(request)
         facts.serve(definition)
-        body = await read_object(parts, request)
-        facts.read_feedback(body)
-        stored = await to_thread.run_sync(keep, parts, definition.id, caller, body, facts)
+        sent = await read_object(parts, request)
+        facts.read_feedback(sent)
+        stored = await to_thread.run_sync(keep, parts, definition.id, caller, sent, facts)
         return json_answer({"stored": stored})
 
     return routes

@@ -21,6 +21,7 @@ from cds_service.hooks.primitives import read_fhir_id
 from cds_service.parts import Parts
 from cds_service.routes.answers import fhir_answer
 from cds_service.routes.callers import caller_of, origin_of
+from cds_service.routes.described import FORM, reads
 from cds_service.store import AssessmentRecord
 from fhir_mapping.risk_assessment import IDENTIFIER_SYSTEM
 
@@ -28,7 +29,6 @@ READS = ["GET", "HEAD"]
 PAGE = 20
 LARGEST_PAGE = 100
 FARTHEST_OFFSET = 1_000_000_000
-FORM = "application/x-www-form-urlencoded"
 FORM_BYTES = 10_000
 
 # http://hl7.org/fhir/R4/search.html#escaping
@@ -64,7 +64,13 @@ def router(parts: Parts) -> APIRouter:
         return await answer_search(parts, caller, request, request.url.query)
 
     # "Servers supporting search SHALL support POST": http://hl7.org/fhir/R4/http.html#search
-    @routes.post("/fhir/RiskAssessment/_search")
+    @routes.post(
+        "/fhir/RiskAssessment/_search",
+        openapi_extra=reads(
+            {"type": "object", "properties": {name: {"type": "string"} for name in _PARAMETERS}},
+            kind=FORM,
+        ),
+    )
     async def search_by_form(request: Request) -> Response:
         caller = await caller_of(parts, request)
         return await answer_search(parts, caller, request, await read_form(request))

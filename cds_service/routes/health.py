@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 
 import structlog
-from anyio import to_thread
+from anyio import move_on_after, to_thread
 from fastapi import APIRouter, Response
 
 from cds_service.errors import StoreUnavailable
 from cds_service.metrics import CONTENT_TYPE
 from cds_service.parts import Parts
 from cds_service.routes.answers import json_answer
+from cds_service.store import OutboxFigures
+
+# Prometheus itself waits ten seconds at most, by default, for all that there is.
+OUTBOX_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +40,10 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.api_route("/metrics", methods=["GET", "HEAD"])
     async def metrics() -> Response:
-        text = await to_thread.run_sync(parts.metrics.text)
+        figures = None
+        with move_on_after(OUTBOX_SECONDS):
+            figures = await to_thread.run_sync(outbox_figures, parts, abandon_on_cancel=True)
+        text = await to_thread.run_sync(parts.metrics.text, figures)
         return Response(text, headers={"Content-Type": CONTENT_TYPE})
 
     return routes
@@ -46,6 +53,14 @@ def model_check(parts: Parts) -> str:
     """`ok` when every service has its model."""
     served = {definition.model for definition in parts.services.values()}
     return "ok" if served <= set(parts.models) else "not loaded"
+
+
+def outbox_figures(parts: Parts) -> OutboxFigures | None:
+    """None when the database does not answer: everything else is still told."""
+    try:
+        return parts.store.outbox_figures(now=parts.clock())
+    except StoreUnavailable:
+        return None
 
 
 def store_check(parts: Parts) -> str:

@@ -17,6 +17,7 @@ from cds_service.log import note
 from cds_service.parts import LoadedModel, Parts
 from cds_service.routes.answers import json_answer
 from cds_service.routes.callers import caller_of
+from cds_service.routes.described import reads
 from cds_service.routes.services import read_object
 from risk_model import Contribution, Feature, InsufficientData, Manifest, RiskEstimate, score
 
@@ -31,7 +32,7 @@ def router(parts: Parts) -> APIRouter:
     """The serving models, scored directly."""
     routes = APIRouter()
 
-    @routes.post("/predict")
+    @routes.post("/predict", openapi_extra=reads(features_schema(parts)))
     async def predict(request: Request) -> Response:
         await caller_of(parts, request)
         facts = facts_of(request)
@@ -43,6 +44,31 @@ def router(parts: Parts) -> APIRouter:
         return json_answer(await to_thread.run_sync(prediction, loaded, values))
 
     return routes
+
+
+def features_schema(parts: Parts) -> dict[str, Any]:
+    """The features of the first model, which answers when none is named."""
+    manifest = chosen_model(parts, None).model.manifest
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {each.name: _value_schema(each) for each in manifest.features},
+        "additionalProperties": False,
+        "required": [each.name for each in manifest.features if each.required],
+    }
+    if groups := manifest.at_least_one_of:
+        # A null counts as absent; that one of a group must be more than null is not said here.
+        schema["allOf"] = [{"anyOf": [{"required": [name]} for name in group]} for group in groups]
+    return schema
+
+
+def _value_schema(feature: Feature) -> dict[str, Any]:
+    title = f"{feature.title}, {feature.unit}"
+    if feature.categories is not None:
+        values = [*feature.categories, *feature.categories.values()]
+        return {"title": title, "enum": values if feature.required else [*values, None]}
+    low, high = feature.plausible
+    kind = "number" if feature.required else ["number", "null"]
+    return {"title": title, "type": kind, "minimum": low, "maximum": high}
 
 
 def chosen_model(parts: Parts, name: str | None) -> LoadedModel:
