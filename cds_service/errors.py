@@ -3,7 +3,6 @@
 ServiceError                  status  FHIR issue code
 ├── BadRequest                   400  invalid
 ├── Unauthenticated              401  login
-├── Forbidden                    403  forbidden
 ├── NotFound                     404  not-found
 ├── MethodNotAllowed             405  not-supported
 ├── BodyTooSlow                  408  timeout
@@ -94,13 +93,6 @@ class Unauthenticated(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
-
-
-class Forbidden(ServiceError):
-    """The caller is known, and may not do this."""
-
-    status = 403
-    code = "forbidden"
 
 
 class NotFound(ServiceError):

@@ -14,7 +14,9 @@ REST = {"system": f"{_TERMINOLOGY}/audit-event-type", "code": "rest"}
 # DICOM PS3.15 A.5.3.2: the log itself was used.
 LOG_USED = {"system": _DICOM, "code": "110101", "display": "Audit Log Used"}
 INTERACTIONS = "http://hl7.org/fhir/restful-interaction"
-HOOKS = "https://cds-hooks.hl7.org/hooks"
+# Neither FHIR nor DICOM has codes for these, and CDS Hooks names its hooks in no code system; the
+# binding is extensible: http://hl7.org/fhir/R4/valueset-audit-event-sub-type.html
+HOOKS = "urn:cds-service:hook"
 OURS = "urn:cds-service:audit-action"
 
 _REST_ACTIONS = {"read": "R", "search-type": "E"}

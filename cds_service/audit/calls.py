@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.audit.facts import CallFacts, begin
 from cds_service.audit.refusals import Refusals
-from cds_service.errors import CLIENT_LEFT, Forbidden, StoreUnavailable
+from cds_service.errors import CLIENT_LEFT, StoreUnavailable
 from cds_service.log import notes_of
 from cds_service.parts import Parts
 from cds_service.routes.answers import fault_answer
@@ -105,8 +105,7 @@ class AuditCalls:
         if facts.written:
             return
         entry = facts.entry(outcome=outcome, status=status)
-        known = facts.admitted or status == Forbidden.status
-        due = [entry] if known else self._refusals.take(entry)
+        due = [entry] if facts.admitted else self._refusals.take(entry)
         await write_refused(self._parts, due)
 
     async def _send(self, held: Sequence[Message], send: Send) -> None:

@@ -513,8 +513,13 @@ def test_an_export_holds_its_span_and_is_on_record(store: Store) -> None:
 EVENTS: dict[str, tuple[AuditEntry, Callable[[Any], object], object]] = {
     "hook": (
         an_audit_entry(action="patient-view", user="Practitioner/1", patient_id="p1"),
-        lambda event: (event.subtype[0].code, event.action, event.agent[0].who.reference),
-        ("patient-view", "E", "Practitioner/1"),
+        lambda event: (
+            event.subtype[0].system,
+            event.subtype[0].code,
+            event.action,
+            event.agent[0].who.reference,
+        ),
+        ("urn:cds-service:hook", "patient-view", "E", "Practitioner/1"),
     ),
     "refused": (
         an_audit_entry(action="hook-call", status=401, address="192.0.2.1", calls=41),
