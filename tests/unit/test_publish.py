@@ -223,7 +223,7 @@ def test_a_place_without_room_is_named_and_left_empty(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(DatasetError, match="No space left on device. Give another --out"):
+    with pytest.raises(DatasetError, match=r"No space left on device\. Give another --out"):
         require_places(out, drafts, NAME, VERSION)
     assert not out.exists()
 
