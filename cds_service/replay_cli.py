@@ -131,7 +131,7 @@ class Session:
             self.replay_one(record.id)
         if not found:
             self._append(outcome="not-found", status=404, hook_instance=hook_instance)
-            self._give(hook_instance, None, cannot)
+            self._give(f"hookInstance {hook_instance}", None, cannot)
 
     def replay_all(self, since: datetime | None) -> None:
         """One row says that all were looked at; those that are shown have rows of their own."""
@@ -150,7 +150,17 @@ class Session:
 
     def _followed(self, since: datetime | None) -> Iterator[str]:
         total = assessment_ids.number(self.store, since=since)
-        with Progress(console=self.progress, transient=True) as progress:
+        # A bar and lines on one terminal must come from one console; lines that a program reads
+        # must never go through it, which rich does unless it is told.
+        lines_here = self.console.is_terminal
+        bar = self.console if lines_here and not self.as_json else self.progress
+        with Progress(
+            console=bar,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            disable=self.as_json and lines_here,
+        ) as progress:
             task = progress.add_task("Replaying", total=total)
             for id in assessment_ids.oldest_first(self.store, since=since):
                 yield id

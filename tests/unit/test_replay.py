@@ -24,6 +24,7 @@ from cds_service.audit.verify import verify
 from cds_service.cli import program
 from cds_service.demo.patients import demo_patients
 from cds_service.demo.prefetch import resolve_prefetch
+from cds_service.errors import StoreUnavailable
 from cds_service.inputs import FORMAT
 from cds_service.metrics import new_metrics
 from cds_service.parts import Parts
@@ -438,6 +439,19 @@ def test_what_is_not_there_is_said_and_on_record(place: Place, arguments: list[s
     assert result.exit_code == 2
     assert "There is no" in result.stdout
     assert place.store.audit_trail(count=1)[0].status == 404
+
+
+@pytest.mark.parametrize("arguments", [["--all"], ["--hook-instance", INSTANCE]])
+def test_what_cannot_be_put_on_record_is_not_shown(
+    scored: Place, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(store: Store, entries: object) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Store, "append_audit", unavailable)
+    result = scored.run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
