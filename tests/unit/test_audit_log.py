@@ -24,35 +24,7 @@ from cds_service.audit.verify import AuditBroken, Verified, heads, verify
 from cds_service.errors import StoreUnavailable
 from cds_service.store import AuditEntry, Store, audit_rows
 from cds_service.store.schema import REFUSALS_OF_SQLITE, metadata
-from tests.fakes.databases import POSTGRESQL_MISSING, postgresql_binaries, postgresql_cluster
 from tests.fakes.records import NOON, a_feedback_item, an_assessment, an_audit_entry, an_id
-
-POSTGRESQL = pytest.param(
-    "postgresql",
-    marks=[
-        pytest.mark.skipif(postgresql_binaries() is None, reason=POSTGRESQL_MISSING),
-        pytest.mark.xdist_group("postgresql"),
-    ],
-)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    with postgresql_cluster() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", POSTGRESQL])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/cds.db"
-    cluster = sa.make_url(request.getfixturevalue("cluster")).set(drivername="postgresql+psycopg")
-    database = f"t{an_id().replace('-', '')}"
-    engine = sa.create_engine(cluster, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {database}")
-    engine.dispose()
-    return cluster.set(drivername="postgresql", database=database).render_as_string()
 
 
 @pytest.fixture
