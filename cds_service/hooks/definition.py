@@ -44,6 +44,9 @@ class _Service(_Entry):
     description: FilledText
     usage_requirements: FilledText | None = None
     version: FilledText | None = None
+    # Of the 3.0 ballot, like `version`: clients of 2.0 pass over both. patient-view is at 1.0:
+    # https://cds-hooks.hl7.org/hooks/STU1/patient-view.html
+    hook_version: Literal["1.0"] | None = None
     prefetch: dict[str, FilledText]
     extension: dict[str, Any] | None = None
     serving: _Serving

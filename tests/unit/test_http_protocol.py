@@ -31,6 +31,12 @@ def test_discovery_lists_each_service_and_each_can_be_called(app_client: Service
         assert called.status_code == 200
 
 
+@pytest.mark.proves(14, 15)
+def test_discovery_says_which_specification_and_which_hook_it_speaks(app_client: Service) -> None:
+    for service in app_client.request("GET", "/cds-services").json()["services"]:
+        assert (service["version"], service["hookVersion"]) == ("2.0.1", "1.0")
+
+
 @pytest.mark.proves(8)
 @pytest.mark.parametrize(
     ("method", "url", "allow"),
