@@ -7,6 +7,7 @@ import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -105,16 +106,21 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
     for definition in definitions.values():
         check_prefetch(definition, models[definition.model])
         check_wording(definition, models[definition.model])
+    return replace(assemble_delivery(settings, clock), services=definitions, models=models)
+
+
+def assemble_delivery(settings: Settings, clock: Callable[[], datetime]) -> Parts:
+    """What delivery needs: no service and no model."""
     store = open_store(settings)
     seen = TokensSeenByAll(store)
     clients = Clients.from_file(settings.clients_file, settings.profile, seen=seen)
     return Parts(
         settings=settings,
-        services=definitions,
-        models=models,
+        services={},
+        models={},
         clients=clients,
         store=store,
-        fhir=FhirClient(reach=clients.reach),
+        fhir=FhirClient(reach=clients.reach, clock=clock),
         clock=clock,
         metrics=new_metrics(),
     )
@@ -222,13 +228,16 @@ STOP_SECONDS = 25.0
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
-    """Delivery runs while the service does; then the connections are closed."""
+    """Delivery runs while the service does, unless it runs apart; then the connections are
+    closed."""
     parts: Parts = app.state.parts
     make_room_for_threads(parts.settings)
     stop = asyncio.Event()
-    worker = asyncio.create_task(delivery.run(parts, stop))
-    worker.add_done_callback(tell_end)
-    auditor = asyncio.create_task(keep_writing(parts, app.state.refusals, stop))
+    running = [asyncio.create_task(keep_writing(parts, app.state.refusals, stop))]
+    if parts.settings.delivery == "in-process":
+        worker = asyncio.create_task(delivery.run(parts, stop))
+        worker.add_done_callback(tell_end)
+        running.append(worker)
     log.info("started", profile=parts.settings.profile, services=list(parts.services))
     try:
         yield {
@@ -237,7 +246,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
         }
     finally:
         stop.set()
-        _, unfinished = await asyncio.wait([worker, auditor], timeout=STOP_SECONDS)
+        _, unfinished = await asyncio.wait(running, timeout=STOP_SECONDS)
         for task in unfinished:
             task.cancel()
         await parts.fhir.close()

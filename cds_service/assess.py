@@ -103,13 +103,16 @@ def _conclude(
     )
     record = _record(call, judgement, vector, loaded.model.manifest)
     outcome = outcome_name(judgement)
+    message = write_back.message(call.parts, call, record, version) if record else None
     stored = call.parts.store.record(
         record,
         [_issued(call, card, record) for card in shown],
         call.facts.entry(outcome=outcome, status=200),
-        write_back.message(call.parts, call, record, version) if record else None,
+        message,
     )
     call.facts.written = True
+    if message:
+        call.parts.bell.ring()
     _count(call, shown, outcome)
     answer = HookAnswer(
         cards=[card.body for card in shown],

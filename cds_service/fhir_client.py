@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin
@@ -52,7 +53,9 @@ LONGEST_TOKEN = 32 * 1024
 # 409, 412, 423: another request was in the way of this one (FHIR R4, http.html#ops).
 # 408, 425, 429: RFC 9110 and 6585 ask to try again.
 _RETRYABLE = frozenset({408, 409, 412, 423, 425, 429, 500, 502, 503, 504, 507})
-_LOCATION = re.compile(r"/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?$")
+_LOCATION = re.compile(
+    r"(?:^|/)([A-Za-z]{1,64})/([A-Za-z0-9\-.]{1,64})(?:/_history/([A-Za-z0-9\-.]{1,64}))?$"
+)
 _ETAG = re.compile(r'(?:W/)?"([^"]{1,64})"')
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -141,9 +144,14 @@ class FhirClient:
     """
 
     def __init__(
-        self, transport: httpx.AsyncBaseTransport | None = None, *, reach: Reach = PUBLIC_ONLY
+        self,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        reach: Reach = PUBLIC_ONLY,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._http = open_http(transport, reach=reach)
+        self._clock = clock
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -194,9 +202,9 @@ class FhirClient:
         )
         async with self._sent(request, deadline) as answer:
             if answer.status_code not in (httpx.codes.OK, httpx.codes.CREATED):
-                raise await _fault(answer)
+                raise await _fault(answer, self._clock())
             body = await read_bounded(answer, LARGEST_ANSWER_BYTES)
-        return _created(answer, body)
+        return _created(answer, body, resource["resourceType"])
 
     # Within ----------------------------------------------------------------------------------
 
@@ -242,7 +250,7 @@ class FhirClient:
         request = self._request("GET", url, headers=_headers(token))
         async with self._sent(request, deadline) as answer:
             if answer.status_code != httpx.codes.OK:
-                raise await _fault(answer)
+                raise await _fault(answer, self._clock())
             body = await read_bounded(answer, LARGEST_ANSWER_BYTES)
         return await _resource(answer, body), len(body)
 
@@ -305,7 +313,7 @@ def _headers(token: str | None) -> dict[str, str]:
     return headers | {"Authorization": f"Bearer {token}"}
 
 
-async def _fault(answer: httpx.Response) -> FetchError:
+async def _fault(answer: httpx.Response, now: datetime) -> FetchError:
     status = answer.status_code
     reason = f"HTTP {status}"
     if status not in _RETRYABLE:
@@ -313,7 +321,7 @@ async def _fault(answer: httpx.Response) -> FetchError:
     return FetchUnavailable(
         reason,
         status=status,
-        retry_after=_retry_after(answer),
+        retry_after=retry_after(answer.headers, now),
         outcome=await _outcome(answer),
     )
 
@@ -326,14 +334,22 @@ async def _outcome(answer: httpx.Response) -> dict[str, Any] | None:
     return None
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    """RFC 9110, section 10.2.3: seconds, or a date, which is read by the server's own clock."""
-    header = answer.headers.get("Retry-After", "").strip()
+def retry_after(headers: httpx.Headers, now: datetime) -> float | None:
+    """RFC 9110, section 10.2.3: seconds, or a date, which is read by the server's own clock where
+    it tells the time."""
+    header = headers.get("Retry-After", "").strip()
     if re.fullmatch("[0-9]{1,9}", header):
         return float(header)
-    with suppress(ValueError, KeyError, TypeError):
-        wait = parsedate_to_datetime(header) - parsedate_to_datetime(answer.headers["Date"])
-        return max(0.0, wait.total_seconds())
+    until, present = _http_date(header), _http_date(headers.get("Date", "")) or now
+    return max(0.0, (until - present).total_seconds()) if until is not None else None
+
+
+def _http_date(text: str) -> datetime | None:
+    # The overflows are years and offsets that no calendar has.
+    with suppress(ValueError, TypeError, IndexError, OverflowError):
+        moment = parsedate_to_datetime(text)
+        # RFC 9110, section 5.6.7: an HTTP date is in GMT, whether or not it says so.
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
 
 
@@ -354,29 +370,38 @@ async def _resource(answer: httpx.Response, body: bytes) -> dict[str, Any]:
     return resource
 
 
-def _created(answer: httpx.Response, body: bytes) -> Created:
+def _created(answer: httpx.Response, body: bytes, resource_type: str) -> Created:
     # Location is asked for (SHALL) on 201; on 200 servers give either header, or the resource.
+    # A sign-in page answers 200 as well, at an address of its own.
     headers = answer.headers
-    location = (headers.get("Location") or headers.get("Content-Location") or "")[:1000] or None
-    named = _LOCATION.search(location or "")
-    id_, version = (named[1], named[2]) if named else _named_in(body)
+    location = (headers.get("Location") or headers.get("Content-Location") or "")[:1000]
+    named = _LOCATION.search(location)
+    if named is not None and named[1] == resource_type:
+        id_, version = named[2], named[3]
+    else:
+        location, (id_, version) = "", _named_in(body, resource_type)
     etag = _ETAG.fullmatch(headers.get("ETag", ""))
     return Created(
         existing=answer.status_code == httpx.codes.OK,
-        location=location,
+        location=location or None,
         id=id_,
         version=version or (etag[1] if etag else None),
     )
 
 
-def _named_in(body: bytes) -> tuple[str | None, str | None]:
+def _named_in(body: bytes, resource_type: str) -> tuple[str | None, str | None]:
     with suppress(orjson.JSONDecodeError):
         resource = orjson.loads(body)
-        if isinstance(resource, dict) and resource.get("resourceType") != "OperationOutcome":
-            meta = resource.get("meta")
-            version = meta.get("versionId") if isinstance(meta, dict) else None
-            return _text(resource.get("id")), _text(version)
+        if isinstance(resource, dict) and resource.get("resourceType") == resource_type:
+            return named_by(resource)
     return None, None
+
+
+def named_by(resource: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The id and the version that a server has given to `resource`."""
+    meta = resource.get("meta")
+    version = meta.get("versionId") if isinstance(meta, dict) else None
+    return _text(resource.get("id")), _text(version)
 
 
 def _text(value: Any) -> str | None:

@@ -1,16 +1,23 @@
 """Prometheus metrics, in a registry of the application's own.
 
-Labels hold route templates, service ids and named outcomes only: never a path, a patient or a
-caller. An unknown path is counted under one label, so that a scanner cannot grow the registry.
+Labels hold route templates, service ids, states and named outcomes only: never a path, a patient
+or a caller. An unknown path is counted under one label, so that a scanner cannot grow the registry.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from cds_service.store import OutboxFigures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -29,6 +36,7 @@ class Metrics:
     cards: Counter
     assessments: Counter
     unaudited: Counter
+    deliveries: Counter
 
     def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template such as `/fhir/RiskAssessment/{id}`."""
@@ -48,9 +56,22 @@ class Metrics:
         """Calls without an audit row; an answer that could not be put on record became a 503."""
         self.unaudited.labels(call="answered" if answered else "refused").inc(calls)
 
-    def text(self) -> bytes:
-        """The registry in Prometheus text format, summed over workers where there are several."""
-        return generate_latest(self._collected())
+    def count_delivery(self, outcome: str) -> None:
+        """One try of one message; `outcome` is one of `delivery.worker.Outcome`."""
+        self.deliveries.labels(outcome=outcome).inc()
+
+    def text(self, outbox: OutboxFigures | None = None) -> bytes:
+        """The registry in Prometheus text format, summed over workers where there are several.
+
+        `outbox` is what the store says at this moment, the same whichever worker asks: it is not
+        summed. None: the store did not say, and of the outbox there are no figures.
+        """
+        text = generate_latest(self._collected())
+        if outbox is None:
+            return text
+        registry = CollectorRegistry()
+        registry.register(_Outbox(outbox))
+        return text + generate_latest(registry)
 
     def _collected(self) -> CollectorRegistry:
         # `cds-service serve --workers` sets this before it starts its workers:
@@ -60,6 +81,23 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
+
+
+class _Outbox(Collector):
+    def __init__(self, figures: OutboxFigures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        depth = GaugeMetricFamily("cds_outbox_messages", "Messages in the outbox", labels=["state"])
+        for state, number in self._figures.depth.items():
+            depth.add_metric([state.value], number)
+        depth.add_metric(["discarded"], self._figures.discarded)
+        yield depth
+        yield GaugeMetricFamily(
+            "cds_outbox_oldest_seconds",
+            "Age of the oldest message that is neither delivered nor dead",
+            value=self._figures.oldest_ready_seconds,
+        )
 
 
 def new_metrics() -> Metrics:
@@ -88,6 +126,12 @@ def new_metrics() -> Metrics:
             "cds_unaudited_calls",
             "Calls whose audit row could not be written",
             ["call"],
+            registry=registry,
+        ),
+        deliveries=Counter(
+            "cds_deliveries",
+            "Tries to deliver a message of the outbox, by what came of them",
+            ["outcome"],
             registry=registry,
         ),
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cds_service.delivery.bell import Bell
 from cds_service.hooks.definition import ServiceDefinition
 from cds_service.metrics import Metrics
 from cds_service.settings import Settings
@@ -29,7 +30,10 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """`services` by id, `models` by model name; `clock` gives the present as aware UTC."""
+    """`services` by id, `models` by model name; `clock` gives the present as aware UTC.
+
+    `bell` is rung when a message is committed, for the worker of this process.
+    """
 
     settings: Settings
     services: dict[str, ServiceDefinition]
@@ -39,6 +43,7 @@ class Parts:
     fhir: FhirClient
     clock: Callable[[], datetime]
     metrics: Metrics
+    bell: Bell = field(default_factory=Bell)
 
     def model_of(self, definition: ServiceDefinition) -> LoadedModel:
         """The model that serves `definition`; it was loaded before the service took a call."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 Profile = Literal["production", "demo"]
+Delivery = Literal["in-process", "apart"]
 T = TypeVar("T")
 
 
@@ -29,6 +30,7 @@ class Settings:
     profile: Profile = "production"
     public_url: str = "http://127.0.0.1:8000"
     database_url: str = "sqlite:///var/cds.db"
+    delivery: Delivery = "in-process"
     clients_file: Path | None = None
     hooks_file: Path = Path("hooks.json")
     model_dir: Path = Path("model_artifacts")
@@ -102,6 +104,15 @@ def _profile(text: str) -> Profile:
     raise ValueError("must be 'production' or 'demo'")
 
 
+def _delivery(text: str) -> Delivery:
+    match text.lower():
+        case "in-process":
+            return "in-process"
+        case "apart":
+            return "apart"
+    raise ValueError("must be 'in-process' or 'apart'")
+
+
 def _url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -153,6 +164,7 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "profile": _profile,
     "public_url": _url,
     "database_url": _database_url,
+    "delivery": _delivery,
     "clients_file": Path,
     "hooks_file": Path,
     "model_dir": Path,

@@ -1,7 +1,7 @@
 """The way of a RiskAssessment to the EHR's FHIR server."""
 
+from cds_service.delivery.dispatch import run
 from cds_service.delivery.in_call import InlineResult, inline
 from cds_service.delivery.plan import Way, WriteBackPlan, write_back_plan
-from cds_service.delivery.worker import run
 
 __all__ = ["InlineResult", "Way", "WriteBackPlan", "inline", "run", "write_back_plan"]

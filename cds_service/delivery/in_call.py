@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from cds_service.delivery.failure import Failure, failure_of
 from cds_service.delivery.scopes import may_create
-from cds_service.delivery.send import send
+from cds_service.delivery.send import located, send
 from cds_service.fhir_client import Created, FetchError
 from fhir_mapping.versions import FhirVersion
 
@@ -39,17 +40,18 @@ async def inline(
     """One conditional create before `deadline` (loop time). It never raises FetchError: a
     write-back that fails costs the clinician nothing, and the assessment is stored here."""
     if token is None:
-        return _left("the call brought no token", record)
+        return _left(Failure(reason="the call brought no token", may_retry=False), record)
     if not may_create(scope, "RiskAssessment"):
-        return _left("the token's scope does not allow creating a RiskAssessment", record)
+        reason = "the token's scope does not allow creating a RiskAssessment"
+        return _left(Failure(reason=reason, may_retry=False), record)
     try:
         created = await send(parts.fhir, base, record.resource, token, deadline, version)
     except FetchError as fault:
-        return _left(fault.reason, record)
+        return _left(failure_of(fault), record)
     log.info("written back inline", assessment=record.id, existing=created.existing)
-    return InlineResult(created=created)
+    return InlineResult(created=located(created, base))
 
 
-def _left(reason: str, record: AssessmentRecord) -> InlineResult:
-    log.warning("not written back inline", assessment=record.id, reason=reason)
-    return InlineResult(reason=reason)
+def _left(failure: Failure, record: AssessmentRecord) -> InlineResult:
+    log.warning("not written back inline", assessment=record.id, reason=failure.public_reason)
+    return InlineResult(reason=failure.reason)

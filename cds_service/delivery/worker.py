@@ -1,4 +1,4 @@
-"""The outbox worker: claim, create on the FHIR server, settle, reschedule, or park as dead.
+"""One try of one message: create on the FHIR server, then settle, reschedule, or park as dead.
 
 A message may be sent more than once (the process may die between the server's answer and the
 settling); the conditional create makes that harmless.
@@ -9,33 +9,50 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import structlog
 
 from cds_service.clients import Client
-from cds_service.clients.outbound import open_http
+from cds_service.delivery.destinations import Outage
+from cds_service.delivery.failure import Failure, failure_of
 from cds_service.delivery.retry import RetryPolicy
-from cds_service.delivery.send import send
+from cds_service.delivery.send import send_and_find
 from cds_service.delivery.tokens import BackendTokens, TokenUnavailable
 from cds_service.errors import StoreUnavailable
 from cds_service.fhir_client import Created, FetchError, base_allowed
 
 if TYPE_CHECKING:
     from cds_service.parts import Parts
-    from cds_service.store import ClaimedMessage
+    from cds_service.store import ClaimedMessage, Destination
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 1.0
-BATCH = 8
-# One try, token included, ends well within the lease: nobody else takes a message in mid-flight.
-TRY_SECONDS = 20.0
 LEASE = timedelta(seconds=60)
-LONGEST_REASON = 2000
+# A store that is away for a moment need not cost a second create: the rest of the lease is waited.
+RECORDING_PAUSES = (0.2, 1.0, 5.0)
+
+
+class Outcome(StrEnum):
+    """What came of one try. LEASE_LOST: it took too long, and another worker has the message."""
+
+    CREATED = "created"
+    EXISTING = "existing"
+    RESCHEDULED = "rescheduled"
+    DEAD = "dead"
+    LEASE_LOST = "lease-lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One try, and whether its destination was out of reach for everybody."""
+
+    outcome: Outcome
+    outage: Outage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,72 +63,106 @@ class Worker:
     tokens: BackendTokens
     policy: RetryPolicy = field(default_factory=RetryPolicy)
 
-    async def deliver_due(self) -> int:
-        """Claim what is due and deliver it, side by side; how many were claimed."""
-        claimed = await asyncio.to_thread(
+    async def claim(self, count: int, without: Collection[Destination]) -> list[ClaimedMessage]:
+        """Messages that are due, for the length of a lease. Raises StoreUnavailable."""
+        return await asyncio.to_thread(
             self.parts.store.claim,
             now=self.parts.clock(),
             lease=LEASE,
-            count=BATCH,
+            count=count,
             claim_id=str(uuid.uuid4()),
+            without=without,
         )
-        outcomes = await asyncio.gather(*map(self.deliver, claimed), return_exceptions=True)
-        for message, outcome in zip(claimed, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                # It stays claimed, and is due again when the lease ends: nothing is lost.
-                log.error("delivery failed", message=message.id, fault=type(outcome).__name__)
-        return len(claimed)
 
-    async def deliver(self, message: ClaimedMessage) -> None:
-        """One try of one message. Raises StoreUnavailable when its end cannot be recorded."""
+    async def deliver(self, message: ClaimedMessage, until: float) -> Delivery:
+        """One try, until the loop's time `until`; raises StoreUnavailable when its end cannot be
+        recorded: it is due again when its lease ends."""
         client = self.parts.clients.named(message.client or "")
         base = base_allowed(message.fhir_base, client, self.parts.settings.profile)
         if client is None or base is None or base not in client.fhir_servers:
-            await self._park(message, "the clients file no longer allows this FHIR server")
-            return
+            gone = "the clients file no longer allows this FHIR server"
+            return await self._park(message, Failure(reason=gone, may_retry=False))
         if client.write_back != "backend":
             # Whoever switched it off did not mean "from the next call on", nor "without a token".
-            await self._park(message, "the clients file no longer has this service write back")
-            return
+            off = "the clients file no longer has this service write back"
+            return await self._park(message, Failure(reason=off, may_retry=False))
         if message.attempts > self.policy.most_attempts:
             # Claims that never came to an end count too: it may be what kills the worker.
-            await self._park(message, f"given up after {message.attempts - 1} attempts")
-            return
+            reason = f"given up after {message.attempts - 1} attempts"
+            return await self._park(message, Failure(reason=reason, may_retry=False))
         try:
-            async with asyncio.timeout(TRY_SECONDS):
-                created = await self._create(message, client, base)
-        except TokenUnavailable as fault:
-            await self._retry(message, str(fault))
-        except TimeoutError:
-            await self._retry(message, "no answer in time")
-        except FetchError as fault:
-            # 401: the token was withdrawn, or the registration is being mended.
-            if fault.may_retry or fault.status == 401:
-                await self._retry(message, _reason(fault), fault.retry_after)
-            else:
-                await self._park(message, _reason(fault))
-        else:
-            await self._settle(message, created)
+            async with asyncio.timeout_at(until):
+                created = await self._create(message, client, base, until)
+        except (TokenUnavailable, TimeoutError, FetchError) as fault:
+            return await self._fail(message, failure_of(fault))
+        except Exception as fault:
+            # A mistake of ours is mended by the next release, and the message waits for it.
+            log.exception("delivery failed", message=message.id)
+            reason = f"a fault of this program: {type(fault).__name__}"
+            return await self._fail(message, Failure(reason=reason, may_retry=True))
+        return await self._settle(message, created)
 
-    async def _create(self, message: ClaimedMessage, client: Client, base: str) -> Created:
+    async def _create(
+        self, message: ClaimedMessage, client: Client, base: str, until: float
+    ) -> Created:
         token = await self.tokens.token(client)
-        deadline = asyncio.get_running_loop().time() + TRY_SECONDS
         try:
-            # As the clients file says now: a version that was wrong is mended there, and retried.
-            version = client.fhir_version
-            return await send(self.parts.fhir, base, message.resource, token, deadline, version)
+            return await self._create_with(token, message, client, base, until)
+        except FetchError as fault:
+            if fault.status != 401 or token is None:
+                raise
+        # It was withdrawn before its end, as when the server was started anew: another one, once.
+        self.tokens.forget(client, token)
+        token = await self.tokens.token(client)
+        try:
+            return await self._create_with(token, message, client, base, until)
         except FetchError as fault:
             if fault.status == 401 and token is not None:
                 self.tokens.forget(client, token)
             raise
 
-    async def _settle(self, message: ClaimedMessage, created: Created) -> None:
-        held = await asyncio.to_thread(
-            self.parts.store.settle,
-            message,
-            location=created.location,
-            version=created.version,
-            settled_at=self.parts.clock(),
+    async def _create_with(
+        self, token: str | None, message: ClaimedMessage, client: Client, base: str, until: float
+    ) -> Created:
+        # As the clients file says now: a version that was wrong is mended there, and retried.
+        version = client.fhir_version
+        return await send_and_find(self.parts.fhir, base, message.resource, token, until, version)
+
+    async def _fail(self, message: ClaimedMessage, failure: Failure) -> Delivery:
+        if not failure.may_retry:
+            return await self._park(message, failure)
+        wait = self.policy.wait_after(
+            message.attempts,
+            jitter=random.random(),  # noqa: S311 (spreads load, guards nothing)
+            retry_after=failure.retry_after,
+        )
+        if wait is None:
+            return await self._park(message, _given_up(message, failure))
+        held = await _recorded(
+            lambda: self.parts.store.reschedule(
+                message, available_at=self.parts.clock() + wait, reason=failure.reason
+            )
+        )
+        log.warning(
+            "delivery rescheduled",
+            message=message.id,
+            attempts=message.attempts,
+            seconds=round(wait.total_seconds(), 1),
+            reason=failure.public_reason,
+            lease_held=held,
+        )
+        return Delivery(
+            outcome=Outcome.RESCHEDULED if held else Outcome.LEASE_LOST, outage=failure.outage
+        )
+
+    async def _settle(self, message: ClaimedMessage, created: Created) -> Delivery:
+        held = await _recorded(
+            lambda: self.parts.store.settle(
+                message,
+                location=created.location,
+                version=created.version,
+                settled_at=self.parts.clock(),
+            )
         )
         log.info(
             "delivered",
@@ -121,67 +172,31 @@ class Worker:
             existing=created.existing,
             lease_held=held,
         )
+        delivered = Outcome.EXISTING if created.existing else Outcome.CREATED
+        return Delivery(outcome=delivered if held else Outcome.LEASE_LOST)
 
-    async def _retry(
-        self, message: ClaimedMessage, reason: str, retry_after: float | None = None
-    ) -> None:
-        wait = self.policy.wait_after(
-            message.attempts,
-            jitter=random.random(),  # noqa: S311 (spreads load, guards nothing)
-            retry_after=retry_after,
+    async def _park(self, message: ClaimedMessage, failure: Failure) -> Delivery:
+        held = await _recorded(
+            lambda: self.parts.store.park(
+                message, reason=failure.reason, settled_at=self.parts.clock()
+            )
         )
-        if wait is None:
-            await self._park(message, f"given up after {message.attempts} attempts: {reason}")
-            return
-        await asyncio.to_thread(
-            self.parts.store.reschedule,
-            message,
-            available_at=self.parts.clock() + wait,
-            reason=reason,
+        log.error(
+            "delivery dead", message=message.id, reason=failure.public_reason, lease_held=held
         )
-        log.warning(
-            "delivery rescheduled",
-            message=message.id,
-            attempts=message.attempts,
-            seconds=round(wait.total_seconds(), 1),
-            reason=_public(reason),
-        )
-
-    async def _park(self, message: ClaimedMessage, reason: str) -> None:
-        await asyncio.to_thread(
-            self.parts.store.park, message, reason=reason, settled_at=self.parts.clock()
-        )
-        log.error("delivery dead", message=message.id, reason=_public(reason))
+        return Delivery(outcome=Outcome.DEAD if held else Outcome.LEASE_LOST, outage=failure.outage)
 
 
-async def run(parts: Parts, stop: asyncio.Event) -> None:
-    """Deliver until `stop` is set; what is in flight then is finished first."""
-    async with open_http(reach=parts.clients.reach) as http:
-        worker = Worker(parts=parts, tokens=BackendTokens(http, parts.clock))
-        while not stop.is_set():
-            try:
-                busy = await worker.deliver_due() == BATCH
-            except StoreUnavailable:
-                busy = False  # the store has logged why; it may have recovered a moment later
-            if not busy:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), POLL_SECONDS)
+def _given_up(message: ClaimedMessage, failure: Failure) -> Failure:
+    reason = f"given up after {message.attempts} attempts: {failure.reason}"
+    return Failure(reason=reason, may_retry=False, outage=failure.outage)
 
 
-def _reason(fault: FetchError) -> str:
-    """What a person needs to mend it. The server's words may hold patient data: stored only."""
-    said = [_issue(issue) for issue in (fault.outcome or {}).get("issue", ()) if issue]
-    return f"{fault.reason}\n{'; '.join(said)}".strip()[:LONGEST_REASON]
-
-
-def _issue(issue: Any) -> str:
-    if not isinstance(issue, dict):
-        return ""
-    details = issue.get("details")
-    text = details.get("text") if isinstance(details, dict) else None
-    words = (issue.get("severity"), issue.get("code"), issue.get("diagnostics") or text)
-    return " ".join(word for word in words if isinstance(word, str))
-
-
-def _public(reason: str) -> str:
-    return reason.partition("\n")[0]
+async def _recorded(write: Callable[[], bool]) -> bool:
+    """What `write` gives, tried again while the store is away for a moment."""
+    for pause in RECORDING_PAUSES:
+        try:
+            return await asyncio.to_thread(write)
+        except StoreUnavailable:
+            await asyncio.sleep(pause)
+    return await asyncio.to_thread(write)

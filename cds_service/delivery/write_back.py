@@ -6,16 +6,26 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from anyio import move_on_after, to_thread
+
 from cds_service.delivery.in_call import InlineResult
 from cds_service.delivery.in_call import inline as create_inline
 from cds_service.delivery.plan import Way, WriteBackPlan, write_back_plan
 from cds_service.delivery.send import outgoing
-from cds_service.store import AssessmentRecord, OutboxMessage
+from cds_service.errors import StoreUnavailable
+from cds_service.fhir_client import Created
+from cds_service.store import AssessmentRecord, InlineWriteBack, OutboxMessage
 from fhir_mapping.versions import FhirVersion, rendered
 
 if TYPE_CHECKING:
     from cds_service.call import Call
     from cds_service.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+# The answer is ready: it does not wait for a store that is slow.
+KEEPING_SECONDS = 0.5
 
 _MESSAGES = uuid.uuid5(uuid.NAMESPACE_URL, "urn:cds-service:outbox-message")
 
@@ -60,15 +70,19 @@ def system_actions(
 async def inline(
     parts: Parts, call: Call, record: AssessmentRecord, version: FhirVersion
 ) -> InlineResult | None:
-    """Write `record` back within what is left of the call; None where that is not its way."""
+    """Write `record` back within what is left of the call; None where that is not its way, or
+    where it was done by an earlier call with the same inputs. What came of it is kept."""
     plan = _plan(parts, call)
     if plan.way is not Way.INLINE or plan.base is None:
         return None
-    spent = (parts.clock() - call.received_at).total_seconds()
+    if await to_thread.run_sync(_is_there, parts, record, plan.base):
+        return None
+    # A clock that was set back meanwhile must not give the call more time than it had.
+    spent = max(0.0, (parts.clock() - call.received_at).total_seconds())
     left = parts.settings.deadline_ms / 1000 - spent
     granted = call.request.fhir_authorization
     granted = granted if granted and granted.usable else None
-    return await create_inline(
+    result = await create_inline(
         parts,
         record,
         plan.base,
@@ -77,6 +91,35 @@ async def inline(
         asyncio.get_running_loop().time() + left,
         version,
     )
+    with move_on_after(KEEPING_SECONDS):
+        await to_thread.run_sync(_keep, parts, record, plan.base, result, abandon_on_cancel=True)
+    return result
+
+
+def _is_there(parts: Parts, record: AssessmentRecord, base: str) -> bool:
+    try:
+        kept = parts.store.inline_result(record.id)
+    except StoreUnavailable:
+        return False  # another create is harmless
+    return kept is not None and kept.reason is None and kept.fhir_base == base
+
+
+def _keep(parts: Parts, record: AssessmentRecord, base: str, result: InlineResult) -> None:
+    created = result.created or Created(existing=False)
+    try:
+        parts.store.keep_inline_result(
+            InlineWriteBack(
+                assessment_id=record.id,
+                fhir_base=base,
+                attempted_at=parts.clock(),
+                location=created.location,
+                version=created.version,
+                reason=result.reason,
+            )
+        )
+    except StoreUnavailable:
+        # The assessment is on record, and what came of this is in the log.
+        log.warning("result of the inline write-back not kept", assessment=record.id)
 
 
 def _plan(parts: Parts, call: Call) -> WriteBackPlan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from cds_service.store.records import (
     ClaimedMessage,
+    Destination,
     MessageDetail,
     MessageState,
     MessageStatus,
@@ -23,6 +24,8 @@ from cds_service.store.schema import assessment, outbox
 # Nothing waits longer than a server may ask for (`RetryPolicy.longest_asked`, a day). What seems
 # to was written while a clock was ahead: it is due.
 LONGEST_WAIT = timedelta(hours=25)
+# The same of a lease, beyond its own length: so far may the clocks of two machines be apart.
+CLOCKS_APART = timedelta(minutes=15)
 
 _STATUS = [outbox.c[field.name] for field in fields(MessageStatus)]
 
@@ -38,15 +41,25 @@ def new_row(message: OutboxMessage, created_at: datetime) -> dict[str, Any]:
 
 
 def claim(
-    connection: sa.Connection, *, now: datetime, lease: timedelta, count: int, claim_id: str
+    connection: sa.Connection,
+    *,
+    now: datetime,
+    lease: timedelta,
+    count: int,
+    claim_id: str,
+    without: Collection[Destination] = (),
 ) -> list[ClaimedMessage]:
-    """Take up to `count` messages that are due, for no one else until the lease ends."""
+    """Take up to `count` messages that are due, for no one else until the lease ends; none that
+    goes to a destination in `without`."""
     due = sa.or_(
-        _passed(MessageState.READY, outbox.c.available_at, now),
-        _passed(MessageState.CLAIMED, outbox.c.lease_until, now),
+        _passed(MessageState.READY, outbox.c.available_at, now, LONGEST_WAIT),
+        _passed(MessageState.CLAIMED, outbox.c.lease_until, now, lease + CLOCKS_APART),
     )
     picked = (
-        sa.select(outbox.c.id).where(due).order_by(outbox.c.available_at, outbox.c.id).limit(count)
+        sa.select(outbox.c.id)
+        .where(due, *(sa.not_(_goes_to(destination)) for destination in without))
+        .order_by(outbox.c.available_at, outbox.c.id)
+        .limit(count)
     )
     if not is_sqlite(connection):
         # In a CTE, which PostgreSQL evaluates once; as a plain subquery with LIMIT it may be
@@ -68,10 +81,17 @@ def claim(
 
 
 def _passed(
-    state: MessageState, moment: sa.Column[datetime], now: datetime
+    state: MessageState, moment: sa.Column[datetime], now: datetime, longest: timedelta
 ) -> sa.ColumnElement[bool]:
-    passed = sa.or_(moment <= now, moment > now + LONGEST_WAIT)
+    passed = sa.or_(moment <= now, moment > now + longest)
     return sa.and_(outbox.c.state == state, passed)
+
+
+def _goes_to(destination: Destination) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        outbox.c.client.is_not_distinct_from(destination.client),
+        outbox.c.fhir_base == destination.fhir_base,
+    )
 
 
 def finish(connection: sa.Connection, message: ClaimedMessage, **values: Any) -> bool:
@@ -140,12 +160,19 @@ def with_id(connection: sa.Connection, id: str) -> MessageDetail | None:
 
 
 def oldest(
-    connection: sa.Connection, *, count: int, state: MessageState | None, discarded: bool | None
+    connection: sa.Connection,
+    *,
+    count: int,
+    state: MessageState | None,
+    discarded: bool | None,
+    client: str | None,
 ) -> list[MessageStatus]:
     """The oldest messages; None does not restrict."""
     query = sa.select(*_STATUS).order_by(outbox.c.created_at, outbox.c.id).limit(count)
     if state is not None:
         query = query.where(outbox.c.state == state)
+    if client is not None:
+        query = query.where(outbox.c.client == client)
     if discarded is not None:
         gone = outbox.c.discarded_at
         query = query.where(gone.is_not(None) if discarded else gone.is_(None))

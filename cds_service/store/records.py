@@ -95,6 +95,14 @@ class MessageState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Destination:
+    """Where a message goes: a FHIR server, with the credentials of a client."""
+
+    client: str | None
+    fhir_base: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedMessage:
     """A message that one worker holds until `lease_until`; `attempts` counts this claim too."""
 
@@ -106,6 +114,10 @@ class ClaimedMessage:
     attempts: int
     claim_id: str
     lease_until: datetime
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(client=self.client, fhir_base=self.fhir_base)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from cds_service.store.records import (
     AssessmentRecord,
     AuditEntry,
     ClaimedMessage,
+    Destination,
     FeedbackItem,
     InlineWriteBack,
     IssuedCard,
@@ -185,15 +186,22 @@ class Store:
     # Outbox: the worker's --------------------------------------------------------------------
 
     def claim(
-        self, *, now: datetime, lease: timedelta, count: int, claim_id: str
+        self,
+        *,
+        now: datetime,
+        lease: timedelta,
+        count: int,
+        claim_id: str,
+        without: Collection[Destination] = (),
     ) -> list[ClaimedMessage]:
-        """Take up to `count` messages that are due, for no one else until the lease ends.
+        """Take up to `count` messages that are due, for no one else until the lease ends; none
+        that goes to a destination in `without`.
 
         Due is what is ready and available, and what a worker took and did not finish in time.
         """
         return self._transactions.write(
             lambda connection, _: outbox.claim(
-                connection, now=now, lease=lease, count=count, claim_id=claim_id
+                connection, now=now, lease=lease, count=count, claim_id=claim_id, without=without
             )
         )
 
@@ -238,11 +246,18 @@ class Store:
             return outbox.with_id(connection, id)
 
     def messages(
-        self, *, count: int, state: MessageState | None = None, discarded: bool | None = None
+        self,
+        *,
+        count: int,
+        state: MessageState | None = None,
+        discarded: bool | None = None,
+        client: str | None = None,
     ) -> list[MessageStatus]:
-        """The oldest messages (in one state; with or without what was discarded)."""
+        """The oldest messages (in one state; with or without what was discarded; of a client)."""
         with self._transactions.read() as connection:
-            return outbox.oldest(connection, count=count, state=state, discarded=discarded)
+            return outbox.oldest(
+                connection, count=count, state=state, discarded=discarded, client=client
+            )
 
     def retry_messages(self, ids: Sequence[str], *, now: datetime, by: str) -> int:
         """Make due at once, as if never tried, those that are dead or wait for another try; how

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,10 +19,12 @@ from joserfc.jwk import ECKey, RSAKey
 from cds_service.clients import Backend, Client, Clients
 from cds_service.clients.addresses import Reach
 from cds_service.clients.outbound import open_http
-from cds_service.delivery import InlineResult, inline, run, worker, write_back
+from cds_service.delivery import InlineResult, dispatch, inline, run, write_back
+from cds_service.delivery.bell import Bell
+from cds_service.delivery.dispatch import Dispatch
 from cds_service.delivery.retry import RetryPolicy
 from cds_service.delivery.tokens import BackendTokens, TokenUnavailable
-from cds_service.delivery.worker import Worker
+from cds_service.delivery.worker import Outcome, Worker
 from cds_service.errors import StoreUnavailable
 from cds_service.fhir_client import FhirClient
 from cds_service.hooks import HookRequest
@@ -81,7 +84,7 @@ class House:
 
         async def all_rounds(worker: Worker) -> None:
             for _ in range(rounds):
-                await worker.deliver_due()
+                await deliver_due(worker)
                 self.clock.now += wait
 
         self.with_worker(all_rounds)
@@ -98,6 +101,13 @@ class House:
                     await parts.fhir.close()
 
         return asyncio.run(whole())
+
+
+async def deliver_due(worker: Worker) -> Counter[Outcome]:
+    """What a worker that was just started does first; what came of it."""
+    started = Dispatch(worker)
+    await started.once(asyncio.Event())
+    return started.outcomes
 
 
 @pytest.fixture
@@ -203,7 +213,7 @@ def test_a_server_that_stalls_costs_one_try_and_no_message(
         house.keep()
     house.ehr.faults.append("stall")
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "TRY_SECONDS", 0.5)
+        patched.setattr(dispatch, "TRY_SECONDS", 0.5)
         statuses = house.work()
     stalled = [status for status in statuses if status.state is MessageState.READY]
     assert stalled
@@ -249,7 +259,12 @@ def test_a_worker_that_dies_after_the_create_leads_to_no_second_resource(house: 
         now=house.clock(), lease=timedelta(minutes=1), count=1, claim_id="killed"
     )
     house.ehr.faults.append("close-after-commit")
-    house.with_worker(lambda worker: worker.deliver(replace(held, claim_id="elsewhere")))
+
+    async def deliver(worker: Worker) -> None:
+        until = asyncio.get_running_loop().time() + 20
+        await worker.deliver(replace(held, claim_id="elsewhere"), until)
+
+    house.with_worker(deliver)
     assert len(house.ehr.resources) == 1
     assert house.work()[0].state is MessageState.CLAIMED
     house.clock.now += timedelta(minutes=1)
@@ -278,11 +293,8 @@ def test_workers_side_by_side_send_each_message_once(house: House) -> None:
         house.keep()
 
     async def both(worker: Worker) -> None:
-        async def until_empty() -> None:
-            while await worker.deliver_due():
-                pass
-
-        await asyncio.gather(until_empty(), until_empty())
+        other = replace(worker, parts=replace(worker.parts, bell=Bell()))
+        await asyncio.gather(deliver_due(worker), deliver_due(other))
 
     house.with_worker(both)
     assert len(house.ehr.fhir_requests) == len(house.ehr.resources) == 30
@@ -291,14 +303,16 @@ def test_workers_side_by_side_send_each_message_once(house: House) -> None:
 def test_a_message_without_an_identifier_is_never_sent(house: House) -> None:
     # Without one a repeat would create it twice.
     house.keep(resource={"resourceType": "RiskAssessment"})
-    assert house.work()[0].state is MessageState.CLAIMED
+    (status,) = house.work()
+    assert (status.state, status.attempts) == (MessageState.READY, 1)
+    assert status.reason == "a fault of this program: ValueError"
     assert house.ehr.asked == []
 
 
 def test_the_loop_delivers_until_it_is_stopped_and_outlives_a_fault(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.02)
     claim, faults = Store.claim, [StoreUnavailable(), StoreUnavailable()]
 
     def claim_after_faults(store: Store, **arguments: Any) -> Any:
@@ -365,7 +379,7 @@ def test_a_token_is_kept_for_many_messages_and_renewed_before_its_end(house: Hou
     assert asyncio.run(work()) == ["token-1", "token-1", "token-2", "token-2"]
 
 
-def test_a_token_that_the_server_withdrew_is_replaced_at_the_next_try(house: House) -> None:
+def test_a_token_that_the_server_withdrew_is_replaced_at_once(house: House) -> None:
     house.client = replace(house.client, backend=a_backend(house.ehr))
     house.ehr.tokens = set()
     house.keep()
@@ -374,13 +388,12 @@ def test_a_token_that_the_server_withdrew_is_replaced_at_the_next_try(house: Hou
         await worker.tokens.token(house.client)
         assert house.ehr.tokens is not None
         house.ehr.tokens.clear()
-        await worker.deliver_due()
-        house.clock.now += timedelta(seconds=2)
-        await worker.deliver_due()
+        await deliver_due(worker)
 
     house.with_worker(both)
     (status,) = house.store.messages(count=9)
-    assert (status.state, status.attempts) == (MessageState.DELIVERED, 2)
+    assert (status.state, status.attempts) == (MessageState.DELIVERED, 1)
+    assert sum(asked.path == "/token" for asked in house.ehr.asked) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, 302])
