@@ -238,7 +238,7 @@ class _Reader:
             if slash
             else read_datetime(text, self._zone)
         )
-        if found is None:
+        if found is None or found.text != text:
             raise InputsDamaged(f"{text!r} is no FHIR time")
         return found
 

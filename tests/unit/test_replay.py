@@ -519,6 +519,61 @@ def test_rows_of_every_version_are_the_same_today(file: str, left_out: tuple[str
         assert replay_record(record, model, titles_of(model)) == Same(left_out=left_out)
 
 
+def leaves(value: Any, *path: Any) -> Iterator[tuple[Any, ...]]:
+    """The way to every value that is no object and no list."""
+    if isinstance(value, dict | list):
+        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, *path, step)
+    else:
+        yield path
+
+
+def at(value: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        value = value[step]
+    return value
+
+
+def another(value: Any) -> Any:
+    """The nearest other value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        return math.nextafter(value, math.inf)
+    return f"{value} " if isinstance(value, str) else 1 if value is None else value + 1
+
+
+def test_a_change_of_any_member_of_the_resource_is_found_where_it_is() -> None:
+    (record, *_) = kept_rows(f"rows-of-format-{FORMAT}.json")
+    model = load_model(MODELS / record.model / record.model_version)
+    titles = titles_of(model)
+    paths = list(leaves(record.resource))
+    assert len(paths) > 100
+    for path in paths:
+        changed = edited(record.resource, *path, to=another(at(record.resource, path)))
+        found = replay_record(replace(record, resource=changed), model, titles)
+        assert isinstance(found, Differs), path
+        steps = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in path)
+        assert [difference.path for difference in found.differences] == [f"resource{steps}"]
+
+
+def test_a_change_of_any_value_that_was_scored_is_found() -> None:
+    """Why an input was absent, and what a result is called, is not part of the name."""
+    (record, *_) = kept_rows(f"rows-of-format-{FORMAT}.json")
+    model = load_model(MODELS / record.model / record.model_version)
+    titles = titles_of(model)
+    present = {n: e for n, e in record.inputs["features"].items() if "absent" not in e}
+    paths = [path for path in leaves(present, "features") if path[-1] != "title"]
+    assert len(paths) > 30
+    for path in paths:
+        changed = edited(record.inputs, *path, to=another(at(record.inputs, path)))
+        found = replay_record(replace(record, inputs=changed), model, titles)
+        if isinstance(found, Differs):
+            assert not found.is_named_so, path
+        else:
+            assert isinstance(found, Cannot), path
+
+
 def test_a_row_of_0_1_0_that_was_changed_is_found() -> None:
     (record, *_) = kept_rows("rows-of-0.1.0.json")
     model = load_model(MODELS / record.model / record.model_version)
