@@ -18,17 +18,15 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from cds_service.errors import StoreUnavailable
-from cds_service.store import AssessmentRecord, MessageState, Store
+from cds_service.store import AssessmentRecord, Store
 from cds_service.store.engine import WAIT_SECONDS
 from cds_service.store.group_commit import QUEUE_SECONDS
 from tests.fakes.records import (
     NOON,
     a_card,
-    a_feedback_item,
     a_message,
     an_assessment,
     an_audit_entry,
-    an_id,
 )
 
 LEASE = timedelta(minutes=1)
@@ -61,16 +59,6 @@ def everything(store: Store) -> dict[str, int]:
 # The call ------------------------------------------------------------------------------------
 
 
-def test_an_assessment_comes_back_bit_for_bit(store: Store) -> None:
-    assessment = an_assessment(as_of=NOON.replace(microsecond=1), inputs={"x": 0.1 + 0.2, "n": {}})
-    assert store.record(assessment, [], an_audit_entry(), None) == assessment
-    assert store.risk_assessment(assessment.id) == assessment
-
-
-def test_an_unknown_id_is_none(store: Store) -> None:
-    assert store.risk_assessment("nobody") is None
-
-
 def test_a_repeat_gives_the_stored_assessment_and_sends_nothing_new(store: Store) -> None:
     first = an_assessment()
     keep(store, first)
@@ -95,16 +83,6 @@ def test_one_id_for_two_identifiers_is_a_fault_and_stores_nothing(store: Store) 
     assert rows(store, "audit") == 1
 
 
-def test_feedback_on_a_repeats_card_still_finds_the_model_version(store: Store) -> None:
-    first = an_assessment()
-    keep(store, first)
-    again = an_assessment(identifier=first.identifier)
-    card = a_card(again)
-    store.record(again, [card], an_audit_entry(), None)
-    store.add_feedback([a_feedback_item(card.uuid)], an_audit_entry())
-    assert store.feedback(count=1)[0].assessment_id == first.id
-
-
 def test_equal_calls_side_by_side_store_one_assessment_and_one_message(store: Store) -> None:
     equal = [an_assessment(identifier="same") for _ in range(24)]
 
@@ -119,17 +97,6 @@ def test_equal_calls_side_by_side_store_one_assessment_and_one_message(store: St
         ids = set(threads.map(call, equal))
     assert len(ids) == 1
     assert everything(store) == {"assessment": 1, "card": 24, "audit": 24, "outbox": 1}
-
-
-def test_a_refused_call_leaves_only_its_audit_row(store: Store) -> None:
-    refused = an_audit_entry(outcome="bad-request", status=400, user="Practitioner/1")
-    assert store.record(None, [], refused, None) is None
-    assert store.audit_trail(count=9) == [refused]
-
-
-def test_a_message_without_its_assessment_is_refused(store: Store) -> None:
-    with pytest.raises(ValueError, match="belongs to"):
-        store.record(None, [], an_audit_entry(), a_message(an_assessment()))
 
 
 def test_text_that_no_database_can_hold_does_not_cost_the_audit_row(store: Store) -> None:
@@ -160,145 +127,6 @@ def test_the_audit_table_refuses_changes_and_removals(store: Store) -> None:
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), store._engine.begin() as it:
             it.exec_driver_sql(change)
     assert [entry.status for entry in store.audit_trail(count=9)] == [200]
-
-
-# Search --------------------------------------------------------------------------------------
-
-
-def test_search_pages_newest_first_without_a_gap_or_a_repeat(store: Store) -> None:
-    # Two of each minute: the order must be stable among equals too.
-    kept = [an_assessment(received_at=NOON + timedelta(minutes=n // 2)) for n in range(6)]
-    for assessment in kept:
-        store.record(assessment, [], an_audit_entry(), None)
-    pages = [store.search(patient="p1", count=4, offset=offset) for offset in (0, 4, 8)]
-    assert [total for total, _ in pages] == [6, 6, 6]
-    found = [assessment for _, page in pages for assessment in page]
-    assert {assessment.id for assessment in found} == {assessment.id for assessment in kept}
-    minutes = [assessment.received_at for assessment in found]
-    assert minutes == sorted(minutes, reverse=True)
-
-
-def test_search_restricts_by_what_is_given(store: Store) -> None:
-    here = an_assessment()
-    for assessment in (here, an_assessment(origin="elsewhere"), an_assessment(patient_id="p2")):
-        store.record(assessment, [], an_audit_entry(), None)
-    assert store.search(count=9)[0] == 3
-    assert store.search(patient="p1", count=9)[0] == 2
-    assert store.search(patient="p1", origin=here.origin, count=9) == (1, [here])
-    assert store.search(identifier=here.identifier, count=9) == (1, [here])
-    assert store.search(patient="p3", count=9) == (0, [])
-
-
-def test_an_empty_value_matches_nothing_rather_than_everything(store: Store) -> None:
-    keep(store)
-    assert store.search(patient="", count=9) == (0, [])
-    assert store.search(origin="", count=9) == (0, [])
-
-
-# Feedback ------------------------------------------------------------------------------------
-
-
-def test_the_same_feedback_item_is_stored_once(store: Store) -> None:
-    item = a_feedback_item(keep(store))
-    assert store.add_feedback([item, item], an_audit_entry()) == 1
-    assert store.add_feedback([item], an_audit_entry()) == 0
-    later = a_feedback_item(item.card, outcome_timestamp=NOON + timedelta(seconds=1))
-    assert store.add_feedback([item, later], an_audit_entry()) == 1
-    assert rows(store, "audit") == 4
-
-
-def test_feedback_is_joined_to_the_model_version_it_answers(store: Store) -> None:
-    reason = {"code": "patient-refuses", "system": "urn:x"}
-    item = a_feedback_item(
-        keep(store, an_assessment(model_version="1.2.3")),
-        outcome="overridden",
-        accepted_suggestions=(),
-        override_reason=reason,
-        user_comment="seen\x00",
-    )
-    store.add_feedback([item], an_audit_entry())
-    (answered,) = store.feedback(count=9, card=item.card)
-    assert (answered.kind, answered.model_version) == ("risk", "1.2.3")
-    assert answered.item.override_reason == reason
-    assert answered.item.user_comment == "seen\ufffd"
-
-
-def test_feedback_on_a_card_of_unknown_origin_is_kept(store: Store) -> None:
-    item = a_feedback_item(an_id())
-    store.add_feedback([item], an_audit_entry())
-    (answered,) = store.feedback(count=9)
-    assert answered.item == item
-    assert answered.model is None
-
-
-# Outbox --------------------------------------------------------------------------------------
-
-
-def depth(store: Store) -> dict[MessageState, int]:
-    return store.outbox_figures(now=NOON).depth
-
-
-def claim(store: Store, now: datetime = NOON, *, count: int = 10, claim_id: str = "w1") -> Any:
-    return store.claim(now=now, lease=LEASE, count=count, claim_id=claim_id)
-
-
-def test_a_claimed_message_is_no_one_elses_until_its_lease_ends(store: Store) -> None:
-    keep(store)
-    (held,) = claim(store)
-    assert (held.attempts, held.lease_until) == (1, NOON + LEASE)
-    assert claim(store, NOON + LEASE - timedelta(microseconds=1), claim_id="w2") == []
-    (taken_over,) = claim(store, NOON + LEASE, claim_id="w2")
-    assert taken_over.attempts == 2
-    assert not store.settle(held, location="x", version=None, settled_at=NOON)
-    assert not store.park(held, reason="x", settled_at=NOON)
-    assert store.settle(taken_over, location="RiskAssessment/1", version="1", settled_at=NOON)
-    (status,) = store.messages(count=9)
-    assert (status.state, status.location) == (MessageState.DELIVERED, "RiskAssessment/1")
-
-
-def test_the_same_worker_cannot_settle_with_an_older_claim(store: Store) -> None:
-    keep(store)
-    (older,) = claim(store, claim_id="w1-1")
-    (newer,) = claim(store, NOON + LEASE, claim_id="w1-2")
-    assert not store.reschedule(older, available_at=NOON, reason="x")
-    assert store.reschedule(newer, available_at=NOON, reason="HTTP 500")
-
-
-def test_a_rescheduled_message_waits_and_a_dead_one_stays(store: Store) -> None:
-    keep(store)
-    (held,) = claim(store)
-    store.reschedule(held, available_at=NOON + timedelta(hours=1), reason="HTTP 500")
-    assert claim(store, NOON + timedelta(minutes=59)) == []
-    (held,) = claim(store, NOON + timedelta(hours=1))
-    assert held.attempts == 2
-    store.park(held, reason="HTTP 422", settled_at=NOON)
-    assert claim(store, NOON + timedelta(days=99)) == []
-    (status,) = store.messages(count=9, state=MessageState.DEAD)
-    assert status.reason == "HTTP 422"
-    assert depth(store) == {"ready": 0, "claimed": 0, "delivered": 0, "dead": 1}
-
-
-def test_the_longest_waiting_messages_are_claimed_first(store: Store) -> None:
-    for minute in (3, 1, 2):
-        kept = an_assessment(identifier=str(minute))
-        keep(store, kept, recorded_at=NOON + timedelta(minutes=minute))
-    claimed = claim(store, NOON + timedelta(hours=1), count=2)
-    assert {message.resource["identifier"][0]["value"] for message in claimed} == {"1", "2"}
-
-
-def test_workers_side_by_side_never_hold_the_same_message(store: Store) -> None:
-    for _ in range(40):
-        keep(store)
-
-    def work(name: str) -> list[str]:
-        held: list[str] = []
-        while batch := claim(store, count=3, claim_id=name):
-            held += [message.id for message in batch]
-        return held
-
-    with ThreadPoolExecutor(4) as threads:
-        held = [message for batch in threads.map(work, "abcd") for message in batch]
-    assert len(held) == len(set(held)) == 40
 
 
 # Faults --------------------------------------------------------------------------------------
