@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -24,18 +24,17 @@ def keep(
 ) -> AssessmentRecord:
     """Insert `record` after the one before it, with its message; a repeat gives the stored one."""
     _take_turn(connection, record)
-    before = connection.execute(_newest_unfollowed(record)).one_or_none()
+    whose = {"patient": record.patient_id, "origin": record.origin, "model": record.model}
+    before = connection.execute(_NEWEST_UNFOLLOWED, whose).one_or_none()
     if before is not None:
         resource = following(record.resource, before.identifier)
         record = replace(record, follows=before.id, resource=resource)
-    # No conflict target: an id made from the identifier conflicts on both columns.
-    insertion = insert(connection, assessment).values(row_of(record)).on_conflict_do_nothing()
-    if not connection.execute(insertion.returning(assessment.c.id)).all():
+    if not connection.execute(_new(connection.dialect.name), row_of(record)).all():
         return _stored(connection, record.identifier)
     if message is not None:
         if before is not None:
             message = replace(message, resource=following(message.resource, before.identifier))
-        connection.execute(sa.insert(outbox).values(new_row(message, recorded_at)))
+        connection.execute(sa.insert(outbox), new_row(message, recorded_at))
     return record
 
 
@@ -51,21 +50,25 @@ def _take_turn(connection: sa.Connection, record: AssessmentRecord) -> None:
     connection.execute(sa.select(lock))
 
 
-def _newest_unfollowed(record: AssessmentRecord) -> sa.Select[Any]:
-    # Not the newest alone: where a clock went back, that one is followed already.
-    later = assessment.alias("later")
-    followed = sa.exists().where(later.c.follows == assessment.c.id)
-    return (
-        sa.select(assessment.c.id, assessment.c.identifier)
-        .where(
-            assessment.c.patient_id == record.patient_id,
-            assessment.c.origin == record.origin,
-            assessment.c.model == record.model,
-            sa.not_(followed),
-        )
-        .order_by(assessment.c.received_at.desc(), assessment.c.id.desc())
-        .limit(1)
+@cache
+def _new(dialect: str) -> sa.Executable:
+    # No conflict target: an id made from the identifier conflicts on both columns.
+    return insert(dialect, assessment).on_conflict_do_nothing().returning(assessment.c.id)
+
+
+_later = assessment.alias("later")
+# Not the newest alone: where a clock went back, that one is followed already.
+_NEWEST_UNFOLLOWED = (
+    sa.select(assessment.c.id, assessment.c.identifier)
+    .where(
+        assessment.c.patient_id == sa.bindparam("patient"),
+        assessment.c.origin == sa.bindparam("origin"),
+        assessment.c.model == sa.bindparam("model"),
+        sa.not_(sa.exists().where(_later.c.follows == assessment.c.id)),
     )
+    .order_by(assessment.c.received_at.desc(), assessment.c.id.desc())
+    .limit(1)
+)
 
 
 def _stored(connection: sa.Connection, identifier: str) -> AssessmentRecord:
@@ -84,7 +87,7 @@ def issue(
         row = row_of(issued) | {"issued_at": issued_at}
         if issued.assessment_id is not None and stored is not None:
             row["assessment_id"] = stored.id
-        connection.execute(sa.insert(card).values(row))
+        connection.execute(sa.insert(card), row)
 
 
 def with_id(connection: sa.Connection, id: str) -> AssessmentRecord | None:
@@ -129,16 +132,15 @@ def matching(
 
 def keep_inline(connection: sa.Connection, result: InlineWriteBack) -> None:
     """The latest result, unless it is a failure and the one that is stored is not."""
-    insertion = insert(connection, inline_write_back).values(row_of(result))
+    insertion = insert(connection.dialect.name, inline_write_back)
     new = insertion.excluded
     taken_now, failed_before = new.reason.is_(None), inline_write_back.c.reason.is_not(None)
-    connection.execute(
-        insertion.on_conflict_do_update(
-            index_elements=["assessment_id"],
-            set_={column.name: new[column.name] for column in inline_write_back.c},
-            where=sa.or_(taken_now, failed_before),
-        )
+    latest = insertion.on_conflict_do_update(
+        index_elements=["assessment_id"],
+        set_={column.name: new[column.name] for column in inline_write_back.c},
+        where=sa.or_(taken_now, failed_before),
     )
+    connection.execute(latest, row_of(result))
 
 
 def inline_of(connection: sa.Connection, assessment_id: str) -> InlineWriteBack | None:

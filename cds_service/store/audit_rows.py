@@ -6,14 +6,15 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from cds_service.audit.chain import ChainWriter, StoredRow, StoredValue, digest_of_all, new_writer
 from cds_service.store.records import AuditEntry
+from cds_service.store.rows import insert
 from cds_service.store.schema import (
     REFUSAL_OF_POSTGRESQL,
     REFUSALS_OF_SQLITE,
@@ -44,11 +45,16 @@ _NAMES = tuple(f"{column.name}" for column in audit.c)
 
 def append(connection: sa.Connection, entry: AuditEntry, writer: ChainWriter) -> None:
     """Insert `entry` as the next row of the writer's chain, which then ends there."""
-    connection.execute(sa.insert(audit).values(_bound(writer.link(stored_form(entry)))))
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    end = {"seq": writer.seq, "digest": writer.digest}
-    head = insert(audit_head).values(chain=writer.chain, **end)
-    connection.execute(head.on_conflict_do_update(index_elements=["chain"], set_=end))
+    connection.execute(sa.insert(audit), _bound(writer.link(stored_form(entry))))
+    end = {"chain": writer.chain, "seq": writer.seq, "digest": writer.digest}
+    connection.execute(_end(connection.dialect.name), end)
+
+
+@cache
+def _end(dialect: str) -> sa.Executable:
+    head = insert(dialect, audit_head)
+    new = {name: head.excluded[name] for name in ("seq", "digest")}
+    return head.on_conflict_do_update(index_elements=["chain"], set_=new)
 
 
 def stored_form(entry: AuditEntry) -> dict[str, StoredValue]:

@@ -17,9 +17,9 @@ def add(connection: sa.Connection, item: FeedbackItem) -> int:
     """1 where the item is new, else 0."""
     row = row_of(item) | {"accepted_suggestions": list(item.accepted_suggestions)}
     same_item = ["card", "outcome", "outcome_timestamp"]
-    insertion = insert(connection, schema.feedback).values(row)
+    insertion = insert(connection.dialect.name, schema.feedback)
     unique = insertion.on_conflict_do_nothing(index_elements=same_item)
-    return len(connection.execute(unique.returning(schema.feedback.c.id)).all())
+    return len(connection.execute(unique.returning(schema.feedback.c.id), row).all())
 
 
 def latest(connection: sa.Connection, *, count: int, card: str | None) -> list[AnsweredCard]:

@@ -26,9 +26,13 @@ def record_of(record: type[Record], row: sa.Row[Any]) -> Record:
     return record(**taken(record, row))
 
 
-def insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that may say what to do ON CONFLICT; both databases say it alike."""
-    return sqlite.insert(table) if is_sqlite(connection) else postgresql.insert(table)
+def insert(dialect: str, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that may say what to do ON CONFLICT; both databases say it alike.
+
+    Made once for each dialect, and executed with a row: SQLAlchemy takes a millisecond to make
+    what it takes a tenth of one to execute.
+    """
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def is_sqlite(connection: sa.Connection) -> bool:

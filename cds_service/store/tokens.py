@@ -12,13 +12,14 @@ from cds_service.store.schema import used_jti
 
 def use(connection: sa.Connection, token: bytes, *, expires_at: datetime, now: datetime) -> bool:
     """True for the first use of `token` before it expires, whoever else asks at that moment."""
-    insertion = insert(connection, used_jti).values(token=token, expires_at=expires_at)
+    insertion = insert(connection.dialect.name, used_jti)
     unique = insertion.on_conflict_do_update(
         index_elements=["token"],
         set_={"expires_at": insertion.excluded.expires_at},
         where=used_jti.c.expires_at <= now,
     )
-    return len(connection.execute(unique.returning(used_jti.c.token)).all()) == 1
+    row = {"token": token, "expires_at": expires_at}
+    return len(connection.execute(unique.returning(used_jti.c.token), row).all()) == 1
 
 
 def forget(connection: sa.Connection, *, now: datetime) -> int:

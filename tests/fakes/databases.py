@@ -48,29 +48,36 @@ def a_database(cluster: str) -> str:
 
 
 @contextmanager
-def postgresql_cluster() -> Iterator[str]:
-    """A running cluster that listens on a socket in its own directory only; yields its URL."""
+def postgresql_cluster(*, folder: Path | None = None, fsync: bool = False) -> Iterator[str]:
+    """A running cluster that listens on a socket in its own directory only; yields its URL.
+
+    Its data are in `folder`; with `fsync` its commits are as durable as that is.
+    """
     binaries = postgresql_binaries()
     assert binaries is not None, POSTGRESQL_MISSING
     # Not pytest's tmp_path: the server may not run as root, and a socket's path must be short.
     home = Path(tempfile.mkdtemp(prefix="pg-"))
+    data = Path(tempfile.mkdtemp(prefix="pg-", dir=folder)) if folder else home / "data"
     user = "nobody" if os.geteuid() == 0 else None
     if user:
         account = pwd.getpwnam(user)
-        os.chown(home, account.pw_uid, account.pw_gid)
+        for owned in {home, data} if folder else {home}:
+            os.chown(owned, account.pw_uid, account.pw_gid)
 
     def run(program: str, *arguments: str) -> None:
-        command = [str(binaries / program), "-D", str(home / "data"), *arguments]
+        command = [str(binaries / program), "-D", str(data), *arguments]
         log = (home / "log").open("a")
         with log:
             subprocess.run(command, check=True, user=user, cwd=home, stdout=log, stderr=log)
 
+    options = f"-k {home} -c listen_addresses='' -c max_connections=120"
     try:
         run("initdb", "--username=cds", "--auth=trust", "--no-sync", "--encoding=UTF8")
-        run("pg_ctl", "start", "--wait", "-o", f"-k {home} -c listen_addresses='' -F")
+        run("pg_ctl", "start", "--wait", "-o", options if fsync else f"{options} -F")
         try:
             yield f"postgresql://cds@/postgres?host={home}"
         finally:
             run("pg_ctl", "stop", "--mode=immediate")
     finally:
         shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(data, ignore_errors=True)
