@@ -219,11 +219,8 @@ def _stored(seen: Seen, wanted: int) -> None:
 def _inputs(seen: Seen, wanted: dict[str, float | None]) -> None:
     """What reached the model, as it was stored with the assessment; null: it did not."""
     _, (record,) = seen.parts.store.search(count=1)
-    found = {
-        name: entry["value"] if "value" in (entry := record.inputs[name]) else None
-        for name in wanted
-    }
-    assert found == pytest.approx(wanted)
+    features = record.inputs["features"]
+    assert {name: features[name].get("value") for name in wanted} == pytest.approx(wanted)
 
 
 def _headers(seen: Seen, wanted: dict[str, str]) -> None:
