@@ -67,6 +67,10 @@ class ServiceProcess:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Send it, and wait for nothing."""
         self._process.send_signal(number)
