@@ -91,12 +91,17 @@ def create_app_from_environment() -> FastAPI:
 
 def warn_of(settings: Settings) -> None:
     """Say in the log what an operator may not have meant."""
-    for name in unknown_variables(os.environ):
-        log.warning("a variable that nobody reads", variable=name)
+    warn_of_variables()
     if settings.demo:
         log.warning("demo profile: calls without a JWT are answered; never use it for patients")
     elif settings.clients_file is None:
         log.warning("CDS_CLIENTS_FILE is not set: no client can call")
+
+
+def warn_of_variables() -> None:
+    """Say in the log which `CDS_` variables nobody reads."""
+    for name in unknown_variables(os.environ):
+        log.warning("a variable that nobody reads", variable=name)
 
 
 def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:

@@ -21,6 +21,7 @@ from cds_service.demo.cli import demo
 from cds_service.hooks_file import hooks
 from cds_service.limits.connection import LARGEST_HEAD_BYTES, bounded_protocol
 from cds_service.log import configure_logging
+from cds_service.outbox_cli import outbox
 from cds_service.replay_cli import replay
 from cds_service.score import score
 from cds_service.settings import Settings
@@ -40,6 +41,7 @@ program = typer.Typer(
 program.add_typer(audit, name="audit")
 program.add_typer(demo, name="demo")
 program.add_typer(hooks, name="hooks")
+program.add_typer(outbox, name="outbox")
 program.command(epilog="Example: cds-service score request.json")(score)
 program.command(epilog="Example: cds-service replay --all --since 2026-11-01")(replay)
 

@@ -24,6 +24,7 @@ _OUR_ACTIONS = {
     "predict": "E",
     "feedback": "C",
     "replay": "E",
+    "outbox-show": "R",
     "hook-call": "E",
     audit_rows.SEAL: "E",
     audit_rows.EXPORT: "R",

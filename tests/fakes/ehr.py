@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 Fault = (
     int
     | Literal["stall", "close", "close-after-commit", "html", "not-json", "endless", "redirect"]
+    | Literal["unnamed", "body-only"]
     | tuple[int, dict[str, str]]
 )
 
@@ -47,6 +48,8 @@ class FakeEhr:
     tokens: set[str] | None = None
     token_lifetime: int = 300
     token_status: int = 200
+    token_error: str | None = None
+    token_headers: dict[str, str] = field(default_factory=dict)
     page_size: int = 1000
     next_base: str | None = None
     url: str = ""
@@ -164,7 +167,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.ehr.tokens is not None:
             self.ehr.tokens.add(token)
         answer = {"access_token": token, "token_type": "bearer"}
-        self._say(self.ehr.token_status, answer | {"expires_in": self.ehr.token_lifetime})
+        if self.ehr.token_error:
+            answer = {"error": self.ehr.token_error, "error_description": "in free text"}
+        lifetime = {"expires_in": self.ehr.token_lifetime}
+        self._say(self.ehr.token_status, answer | lifetime, self.ehr.token_headers)
 
     def _faulty(self, body: bytes) -> bool:
         fault = self.ehr.faults.popleft() if self.ehr.faults else None
@@ -179,6 +185,13 @@ class _Handler(BaseHTTPRequestHandler):
             case "close-after-commit":
                 self.ehr.create(json.loads(body), self.headers.get("If-None-Exist"))
                 self.close_connection = True
+            case "unnamed":
+                status, _ = self.ehr.create(json.loads(body), self.headers.get("If-None-Exist"))
+                self._say(status, b"")
+            case "body-only":
+                resource = json.loads(body)
+                status, id_ = self.ehr.create(resource, self.headers.get("If-None-Exist"))
+                self._say(status, resource | {"id": id_, "meta": {"versionId": "3"}})
             case "html":
                 self._say(200, b"<html>Log in</html>", {"Content-Type": "text/html"})
             case "not-json":

@@ -32,7 +32,12 @@ def run(*arguments: str, stdin: str | None = None) -> Any:
     return RUN.invoke(cli.program, list(arguments), input=stdin)
 
 
-@pytest.mark.parametrize("command", [["serve"], ["score"], ["hooks", "check"], ["hooks", "write"]])
+OUTBOX = [["outbox", name] for name in ("list", "show", "retry", "discard", "deliver")]
+
+
+@pytest.mark.parametrize(
+    "command", [["serve"], ["score"], ["hooks", "check"], ["hooks", "write"], *OUTBOX]
+)
 def test_each_commands_help_shows_an_example(command: list[str]) -> None:
     said = run(*command, "--help")
     assert said.exit_code == 0
