@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -64,6 +64,17 @@ class FhirServer:
         self.kill()
         pytest.fail(f"{type(self).__name__} did not start:\n{self.log[-4000:]}")
 
+    def put(self, *resources: dict[str, Any]) -> None:
+        """Update, or create with the id that it has: what the EHR holds before a call."""
+        for resource in resources:
+            place = f"{self.base}/{resource['resourceType']}/{resource['id']}"
+            httpx.put(place, json=resource, timeout=30).raise_for_status()
+
+    def search(self, type: str, **query: str) -> list[dict[str, Any]]:
+        """The first page of a search."""
+        answer = httpx.get(f"{self.base}/{type}", params=query, timeout=30).raise_for_status()
+        return [entry["resource"] for entry in answer.json().get("entry", ())]
+
     def stop(self) -> None:
         """As an operator does: what was begun is finished."""
         self._end(signal.SIGTERM)
@@ -113,11 +124,11 @@ class FhirServer:
 class HapiServer(FhirServer):
     """HAPI's JPA server on an H2 database in `folder`: a restart finds what was committed.
 
-    With `references_resolve` a resource whose references lead nowhere is refused, as HAPI does by
-    default; without, as hospitals' servers do that hold no Encounters.
+    With `references_resolve`, HAPI's own default, a resource whose references lead nowhere is
+    refused. Without, it is taken, but not found by a reference to what is not there.
     """
 
-    def __init__(self, folder: Path, *, references_resolve: bool = False) -> None:
+    def __init__(self, folder: Path, *, references_resolve: bool = True) -> None:
         super().__init__(folder)
         self.references_resolve = references_resolve
 
