@@ -69,10 +69,11 @@ class Dispatch:
                 except StoreUnavailable as unavailable:
                     fault = unavailable
                     break
-                if not more and not self._under_way:
+                if more or self._may_go_on():
+                    continue
+                if not self._under_way:
                     break
-                if not more:
-                    await self._bell.heard(POLL_SECONDS)
+                await self._bell.heard(POLL_SECONDS)
             stopping.cancel()
         if fault is not None:
             raise fault
@@ -107,6 +108,11 @@ class Dispatch:
             self._destinations.set_out(message.destination)
             tries.create_task(self._try(message, began, until))
         return len(claimed) == room
+
+    def _may_go_on(self) -> bool:
+        """True where a destination that got nothing from the last claim may have some now."""
+        now = asyncio.get_running_loop().time()
+        return bool(self._waited_for - self._destinations.closed(now))
 
     async def _try(self, message: ClaimedMessage, began: float, until: float) -> None:
         outage = None

@@ -72,7 +72,7 @@ class FakeEhr:
             pass
 
         Handler.ehr = ehr
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = False  # server_close waits for the connections to end
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -92,6 +92,10 @@ class FakeEhr:
     def stall(self) -> None:
         """Hold a request until the server ends."""
         self._released.wait(30)
+
+    def release(self) -> None:
+        """Those that are held, and those that would be, get no answer and are let go."""
+        self._released.set()
 
     def create(self, resource: dict[str, Any], if_none_exist: str | None) -> tuple[int, str]:
         """Status and id of a (conditional) create."""
@@ -129,6 +133,10 @@ class FakeEhr:
             links = [{"relation": "next", "url": following}]
         entries = [{"resource": one} for one in found[start : start + self.page_size]]
         return {"resourceType": "Bundle", "type": "searchset", "link": links, "entry": entries}
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # of five, the sixth that connects at once is sometimes reset
 
 
 class _Handler(BaseHTTPRequestHandler):
