@@ -165,8 +165,11 @@ class _Place:
             self._fault = fault
 
     def fail(self, fault: BaseException) -> None:
-        """The transaction was not committed; a fault of its own stays what it is."""
-        self._fault = self._fault or fault
+        """The transaction was not committed; a fault of its own stays what it is.
+
+        Another thread's Ctrl-C is no reason to end this one.
+        """
+        self._fault = self._fault or (fault if isinstance(fault, Exception) else StoreUnavailable())
 
     def outcome(self) -> Any:
         if isinstance(self._fault, StoreUnavailable):

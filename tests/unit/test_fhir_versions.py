@@ -26,6 +26,7 @@ from fhir_mapping.risk_assessment import (
     ModelIdentity,
     Prediction,
     compose_risk_assessment,
+    following,
 )
 from fhir_mapping.version_marks import FORMS, MARKS, version_of
 from fhir_mapping.versions import DIFFERENCES, FhirVersion, as_r4, rendered
@@ -84,6 +85,14 @@ def test_the_payloads_are_valid_in_their_version(version: FhirVersion) -> None:
     for cases in payload(version, "diabetes").values():
         for sent in cases.values():
             validate(sent, version)
+
+
+@VERSIONS
+def test_it_follows_another_alike_before_and_after_it_is_written(version: FhirVersion) -> None:
+    then = following(rendered(FULL, version), "before")
+    assert then == rendered(following(FULL, "before"), version)
+    assert as_r4(then)["parent"]["identifier"]["value"] == "before"
+    assert "parent" not in FULL
 
 
 @pytest.mark.parametrize("version", [FhirVersion.STU3, FhirVersion.R5])
@@ -337,7 +346,9 @@ FULL = an_assessment(
 
 @pytest.mark.proves(4)
 @VERSIONS
-@pytest.mark.parametrize("resource", [an_assessment(encounter=None), FULL])
+@pytest.mark.parametrize(
+    "resource", [an_assessment(encounter=None), FULL, following(FULL, "the-one-before")]
+)
 def test_a_risk_assessment_is_valid_in_every_version(
     version: FhirVersion, resource: Resource
 ) -> None:

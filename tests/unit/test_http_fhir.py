@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -47,6 +48,25 @@ def test_what_a_call_stored_is_read_and_found(app_client: Service) -> None:
     assert read.json() == entry["resource"]
     assert read.json()["resourceType"] == "RiskAssessment"
     assert entry["fullUrl"].endswith(f"{SEARCH}/{read.json()['id']}")
+
+
+def test_a_later_call_with_other_values_is_read_with_the_one_before_as_parent(
+    app_client: Service,
+) -> None:
+    first = patient_view()
+    later = copy.deepcopy(first)
+    for entry in later["prefetch"]["observations"]["entry"]:
+        if quantity := entry["resource"].get("valueQuantity"):
+            quantity["value"] += 1
+    for body in (first, later, first):
+        assert app_client.call(body).status_code == 200
+    bundle = app_client.request("GET", f"{SEARCH}?patient=p1").json()
+    Bundle.model_validate(bundle)
+    one, another = (entry["resource"] for entry in bundle["entry"])
+    if "parent" in one:
+        one, another = another, one
+    assert "parent" not in one
+    assert another["parent"]["identifier"] == one["identifier"][0]
 
 
 @pytest.mark.parametrize("id_", ["nope", "..", "x" * 5000, "%00", "' OR 1=1 --"])
