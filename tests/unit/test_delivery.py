@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from joserfc.jwk import ECKey, RSAKey
 from cds_service.clients import Backend, Client, Clients
 from cds_service.clients.addresses import Reach
 from cds_service.clients.outbound import open_http
-from cds_service.delivery import InlineResult, dispatch, inline, run, write_back
+from cds_service.delivery import InlineResult, dispatch, inline, run, worker, write_back
 from cds_service.delivery.bell import Bell
 from cds_service.delivery.dispatch import Dispatch
 from cds_service.delivery.retry import RetryPolicy
@@ -171,6 +172,80 @@ def test_the_servers_retry_after_is_respected(house: House) -> None:
     assert status.available_at == NOON + timedelta(seconds=600)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_retry_after_may_be_a_date_by_the_servers_clock_or_without_one_by_ours(
+    house: House, status: int
+) -> None:
+    house.keep()
+    # The fake says `Date` too, by the machine's clock, which is not that of the test.
+    later = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
+    house.ehr.faults.append((status, {"Retry-After": later}))
+    (message,) = house.work()
+    wait = message.available_at - NOON
+    assert timedelta(minutes=9, seconds=55) <= wait <= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("fault", ["unnamed", "body-only"])
+def test_where_the_resource_is_is_kept_though_the_answer_has_no_location(
+    house: House, fault: Fault
+) -> None:
+    house.keep()
+    house.ehr.faults.append(fault)
+    (status,) = house.work()
+    assert status.state is MessageState.DELIVERED
+    history = "/_history/3" if fault == "body-only" else ""
+    assert status.location == f"{house.ehr.base}/RiskAssessment/1{history}"
+    assert len(house.ehr.resources) == 1
+
+
+def test_a_server_that_names_nothing_and_lets_nobody_search_is_believed(house: House) -> None:
+    house.keep()
+    house.ehr.faults.extend(["unnamed", 403])
+    (status,) = house.work()
+    assert (status.state, status.location) == (MessageState.DELIVERED, None)
+
+
+@pytest.mark.parametrize("faults", [["html", "html"], ["html", None], ["html", "close"]])
+def test_a_page_to_sign_in_at_is_no_delivery(house: House, faults: list[Fault | None]) -> None:
+    house.keep()
+    house.ehr.faults.extend(faults)
+    (status,) = house.work()
+    assert status.state is MessageState.READY
+    assert status.reason == "the answer names no resource"
+    house.clock.now += timedelta(seconds=2)
+    assert house.work()[0].state is MessageState.DELIVERED
+    assert len(house.ehr.resources) == 1
+
+
+def test_what_a_server_holds_twice_is_retried_and_a_person_is_told_where(house: House) -> None:
+    assessment = house.keep()
+    house.ehr.resources += [assessment.resource | {"id": id} for id in ("1", "2")]
+    (status,) = house.work()
+    assert status.state is MessageState.READY
+    base = house.ehr.base
+    assert status.reason == (
+        "HTTP 412: it is there 2 times\n"
+        f"error multiple-matches {base}/RiskAssessment/1, {base}/RiskAssessment/2"
+    )
+    # Somebody removes one of them.
+    del house.ehr.resources[0]
+    house.clock.now += timedelta(seconds=2)
+    (status,) = house.work()
+    assert (status.state, status.location) == (
+        MessageState.DELIVERED,
+        f"{base}/RiskAssessment/2/_history/1",
+    )
+
+
+def test_a_412_for_what_is_there_once_is_a_delivery(house: House) -> None:
+    assessment = house.keep()
+    house.ehr.resources.append(assessment.resource | {"id": "7"})
+    house.ehr.faults.append(412)
+    (status,) = house.work()
+    assert (status.state, status.attempts) == (MessageState.DELIVERED, 1)
+    assert status.location == f"{house.ehr.base}/RiskAssessment/7"
+
+
 @pytest.mark.parametrize("fault", [400, 403, 404, 422, "redirect"])
 def test_what_can_never_succeed_is_dead_at_once_with_the_servers_words(
     house: House, fault: Fault, capsys: pytest.CaptureFixture[str]
@@ -282,6 +357,7 @@ def test_a_store_that_fails_at_the_end_of_a_try_loses_nothing(
 
     with monkeypatch.context() as patched:
         patched.setattr(Store, "settle", fail)
+        patched.setattr(worker, "RECORDING_PAUSES", (0.01, 0.01))
         assert house.work()[0].state is MessageState.CLAIMED
     house.clock.now += timedelta(minutes=1)
     assert house.work()[0].state is MessageState.DELIVERED
@@ -405,6 +481,60 @@ def test_without_a_token_the_message_waits_and_nothing_is_sent(house: House, sta
     assert message.state is MessageState.READY
     assert message.reason == f"token endpoint: HTTP {status}"
     assert house.ehr.fhir_requests == []
+
+
+def test_a_token_endpoint_that_is_down_is_asked_once_for_all_who_wait(house: House) -> None:
+    house.client = replace(house.client, backend=a_backend(house.ehr))
+    house.ehr.token_status = 503
+    house.ehr.token_headers = {"Retry-After": "30"}
+    for _ in range(100):
+        house.keep()
+    outcomes = house.with_worker(deliver_due)
+    asked = sum(asked.path == "/token" for asked in house.ehr.asked)
+    assert asked == 1
+    assert 1 <= outcomes[Outcome.RESCHEDULED] <= 8
+    tried = [message for message in house.store.messages(count=999) if message.attempts]
+    assert {message.reason for message in tried} == {"token endpoint: HTTP 503"}
+    assert {message.available_at for message in tried} == {NOON + timedelta(seconds=30)}
+    # When it is back, everything goes out: nothing was used up meanwhile.
+    house.ehr.token_status = 200
+    house.clock.now += timedelta(minutes=1)
+    assert house.with_worker(deliver_due) == {Outcome.CREATED: 100}
+
+
+def test_why_a_token_was_refused_is_told_in_the_codes_of_oauth_only(house: House) -> None:
+    house.client = replace(house.client, backend=a_backend(house.ehr))
+    house.ehr.token_status, house.ehr.token_error = 400, "invalid_client"
+    house.keep()
+    (message,) = house.work()
+    assert message.reason == "token endpoint: HTTP 400 invalid_client"
+
+
+def test_a_token_that_is_refused_twice_is_asked_for_no_third_time(house: House) -> None:
+    house.client = replace(house.client, backend=a_backend(house.ehr))
+    house.keep()
+    house.ehr.faults.extend([401, 401])
+    (message,) = house.work()
+    assert (message.state, message.attempts) == (MessageState.READY, 1)
+    assert (message.reason or "").startswith("HTTP 401")
+    assert [asked.path for asked in house.ehr.asked].count("/token") == 2
+    assert len(house.ehr.fhir_requests) == 2
+
+
+def test_one_who_stops_waiting_for_a_token_does_not_stop_the_others(house: House) -> None:
+    backend = replace(house.client, backend=a_backend(house.ehr))
+
+    async def work() -> list[Any]:
+        async with open_http(reach=LOOPBACK) as http:
+            tokens = BackendTokens(http, house.clock)
+            waiting = [asyncio.create_task(tokens.token(backend)) for _ in range(3)]
+            await asyncio.sleep(0)
+            waiting[0].cancel()
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+    left, *others = asyncio.run(work())
+    assert isinstance(left, asyncio.CancelledError)
+    assert others == ["token-1", "token-1"]
 
 
 @pytest.mark.parametrize("lifetime", [0, -5, "x", None])
@@ -565,15 +695,71 @@ def test_a_version_that_was_wrong_is_mended_in_the_clients_file(house: House) ->
 
 
 @pytest.mark.proves(39)
-def test_no_token_of_a_call_is_ever_stored(house: House, tmp_path: Path) -> None:
-    for way in ("backend", "inline"):
-        house.client = replace(house.client, write_back=way)  # type: ignore[arg-type]
-        write_back_of(house, an_assessment())
-    house.work()
-    house.store.close()
+def test_no_token_is_ever_stored_or_logged(
+    house: House, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for way in ("backend", "inline", "system-action", "off"):
+        backend = a_backend(house.ehr) if way == "backend" else None
+        house.client = replace(house.client, write_back=way, backend=backend)  # type: ignore[arg-type]
+        for fault in (None, 401, 403, 500, "close"):
+            house.ehr.faults.append(fault)  # type: ignore[arg-type]
+            write_back_of(house, an_assessment())
+            house.work()
+        house.ehr.faults.clear()
+    assert any(asked.headers.get("authorization") for asked in house.ehr.fhir_requests)
+    # While it is open, with its write-ahead log, and closed.
     stored = b"".join(file.read_bytes() for file in tmp_path.iterdir())
-    assert json.dumps("RiskAssessment").encode() in stored
-    assert b"call-token" not in stored
+    house.store.close()
+    stored += b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    logged = "".join(capfd.readouterr())
+    assert b"RiskAssessment" in stored
+    assert "delivered" in logged
+    for secret in ("call-token", "token-1", "Bearer", "eyJ"):
+        assert secret.encode() not in stored
+        assert secret not in logged
+
+
+def test_what_came_of_an_inline_write_back_is_kept(house: House) -> None:
+    house.client = replace(house.client, write_back="inline")
+    record = an_assessment()
+    house.ehr.faults.append(403)
+    write_back_of(house, record)
+    kept = house.store.inline_result(record.id)
+    assert kept is not None
+    assert (kept.fhir_base, kept.attempted_at) == (house.ehr.base, NOON)
+    assert kept.reason == "HTTP 403\nerror processing because 403"
+    # The chart is opened again, with the same inputs.
+    write_back_of(house, record)
+    kept = house.store.inline_result(record.id)
+    assert kept is not None
+    assert kept.location == f"{house.ehr.base}/RiskAssessment/1/_history/1"
+    assert (kept.reason, kept.version) == (None, "1")
+    # And again: it is there, and nobody is asked.
+    _, result = write_back_of(house, record)
+    assert result is None
+    assert len(house.ehr.fhir_requests) == 2
+
+
+def test_a_result_that_cannot_be_kept_costs_the_clinician_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.client = replace(house.client, write_back="inline")
+    monkeypatch.setattr(write_back, "KEEPING_SECONDS", 0.2)
+
+    def slow(*_: Any) -> None:
+        time.sleep(2)
+        raise StoreUnavailable
+
+    def away(*_: Any) -> None:
+        raise StoreUnavailable
+
+    monkeypatch.setattr(Store, "inline_result", away)
+    for keeping in (away, slow):
+        monkeypatch.setattr(Store, "keep_inline_result", keeping)
+        started = time.monotonic()
+        _, result = write_back_of(house, an_assessment())
+        assert result.created is not None
+    assert time.monotonic() - started < 5
 
 
 def test_a_call_that_has_used_up_its_time_is_not_written_back_inline(house: House) -> None:

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from cds_service.clients import Client
 from cds_service.delivery import Way, WriteBackPlan, write_back_plan
+from cds_service.delivery.destinations import ENOUGH, Destinations, Outage
+from cds_service.delivery.failure import LONGEST_REASON, failure_of
 from cds_service.delivery.retry import RetryPolicy
 from cds_service.delivery.scopes import may_create
 from cds_service.delivery.send import if_none_exist, outgoing
+from cds_service.delivery.tokens import TokenUnavailable
+from cds_service.fhir_client import FetchRefused, FetchUnavailable
+from cds_service.store import Destination
 
 BASE = "https://ehr.example.org/fhir"
 EHR = Client(name="x", issuer="i", fhir_servers=(BASE,), write_back="backend")
@@ -127,3 +132,136 @@ def test_a_resource_is_found_again_by_its_own_identifier_only() -> None:
     assert "id" not in outgoing(resource)
     with pytest.raises(ValueError, match="no identifier"):
         if_none_exist({"identifier": [{"value": "x"}]})
+
+
+# What a failure means ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "may_retry", "outage"),
+    [
+        (TimeoutError(), True, True),
+        (TokenUnavailable("token endpoint: HTTP 400 invalid_client"), True, True),
+        (FetchUnavailable("no answer (ConnectError)"), True, True),
+        (FetchUnavailable("HTTP 503", status=503), True, True),
+        (FetchUnavailable("HTTP 429", status=429), True, True),
+        (FetchRefused("HTTP 401", status=401), True, True),
+        # About this one message, for all that can be told.
+        (FetchUnavailable("HTTP 500", status=500), True, False),
+        (FetchUnavailable("HTTP 409", status=409), True, False),
+        (FetchUnavailable("HTTP 412", status=412), True, False),
+        (FetchRefused("HTTP 422", status=422), False, False),
+        (FetchRefused("the access token is not usable"), False, False),
+    ],
+)
+def test_what_is_tried_again_and_what_stops_the_others_too(
+    fault: Any, may_retry: bool, outage: bool
+) -> None:
+    failure = failure_of(fault)
+    assert (failure.may_retry, failure.outage is not None) == (may_retry, outage)
+
+
+def test_the_words_of_an_outcome_are_kept_below_the_line_that_may_be_logged() -> None:
+    issues = [
+        {
+            "severity": "error",
+            "code": "not-found",
+            "diagnostics": "Observation/o1\n not found",
+            "details": {"text": "unknown reference"},
+            "expression": ["RiskAssessment.basis[0]"],
+        },
+        {"severity": "warning", "code": "informational", "location": ["x", 7]},
+        "not an issue",
+        {},
+        {"details": "no object", "diagnostics": 7, "expression": "no list"},
+    ]
+    outcome = {"resourceType": "OperationOutcome", "issue": issues}
+    failure = failure_of(FetchRefused("HTTP 422", status=422, outcome=outcome))
+    assert failure.reason.split("\n") == [
+        "HTTP 422",
+        "error not-found Observation/o1 not found unknown reference (RiskAssessment.basis[0])",
+        "warning informational (x)",
+    ]
+    assert failure.public_reason == "HTTP 422"
+
+
+@pytest.mark.parametrize("issue", [None, "x", {}, [["x"]], [{"diagnostics": "x" * 10_000}]])
+def test_an_outcome_of_any_shape_gives_a_reason(issue: Any) -> None:
+    fault = FetchRefused("HTTP 400", status=400, outcome={"issue": issue})
+    assert failure_of(fault).reason.startswith("HTTP 400")
+    assert len(failure_of(fault).reason) <= LONGEST_REASON
+
+
+# Destinations -----------------------------------------------------------------------------------
+
+HERE = Destination(client="A", fhir_base=BASE)
+THERE = Destination(client="B", fhir_base=BASE)
+
+
+def fails(
+    destinations: Destinations, *, at: float, began: float | None = None, **asked: float
+) -> float | None:
+    """One that fails at a time; the pause that follows."""
+    destinations.set_out(HERE)
+    start = at if began is None else began
+    return destinations.came_back(HERE, Outage(**asked), began=start, now=at, jitter=0)
+
+
+def arrives(destinations: Destinations, *, at: float) -> None:
+    destinations.set_out(HERE)
+    assert destinations.came_back(HERE, None, began=at, now=at, jitter=0) is None
+
+
+def test_a_destination_with_enough_under_way_gets_no_more() -> None:
+    destinations = Destinations()
+    for _ in range(ENOUGH):
+        assert destinations.closed(0) == frozenset()
+        destinations.set_out(HERE)
+    destinations.set_out(THERE)
+    assert destinations.closed(0) == {HERE}
+    destinations.came_back(HERE, None, began=0, now=0, jitter=0)
+    assert destinations.closed(0) == frozenset()
+
+
+def test_pauses_double_to_a_minute_and_end_when_something_arrives() -> None:
+    destinations, now, pauses = Destinations(), 0.0, []
+    for _ in range(9):
+        pause = fails(destinations, at=now)
+        assert pause is not None
+        pauses.append(pause)
+        assert destinations.closed(now + pause - 0.1) == {HERE}
+        assert destinations.closed(now + pause) == frozenset()
+        now += pause
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    arrives(destinations, at=now)
+    assert fails(destinations, at=now) == 1
+
+
+def test_those_that_fail_together_are_one_outage() -> None:
+    destinations = Destinations()
+    for _ in range(8):
+        fails(destinations, at=20, began=0)
+    assert destinations.closed(20.9) == {HERE}
+    assert destinations.closed(21) == frozenset()
+
+
+def test_after_an_outage_one_claim_tries_alone() -> None:
+    destinations = Destinations()
+    fails(destinations, at=0)
+    assert destinations.closed(2) == frozenset()
+    destinations.set_out(HERE)
+    assert destinations.closed(2) == {HERE}
+
+
+def test_a_destination_pauses_for_as_long_as_it_asks_up_to_an_hour() -> None:
+    destinations = Destinations()
+    assert fails(destinations, at=0, retry_after=300) == 300
+    assert fails(destinations, at=1, began=0, retry_after=100) is None
+    assert destinations.closed(299) == {HERE}
+    assert fails(destinations, at=300, retry_after=1e9) == 3600
+
+
+def test_destinations_that_are_at_rest_are_forgotten() -> None:
+    destinations = Destinations()
+    arrives(destinations, at=0)
+    assert destinations._traffic == {}
