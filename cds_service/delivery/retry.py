@@ -10,7 +10,7 @@ from datetime import timedelta
 class RetryPolicy:
     """Waits double from `first` to `longest`; after `most_attempts` a message is dead.
 
-    The defaults try for about three and a half days: a server that is down over a long weekend
+    The defaults try for about three days: a server that is down over a long weekend
     costs no message.
     """
 

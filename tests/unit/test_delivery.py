@@ -695,7 +695,7 @@ def test_a_version_that_was_wrong_is_mended_in_the_clients_file(house: House) ->
 
 
 @pytest.mark.proves(39)
-def test_no_token_is_ever_stored_or_logged(
+def test_no_token_of_a_call_is_ever_stored(
     house: House, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for way in ("backend", "inline", "system-action", "off"):
