@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
+from _pytest.nodeid import NodeId
 
 from tests.servers import HapiServer, MedplumServer, Validator, built
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist's own hook, which reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Tests that share a server share an xdist worker: two HAPIs would need two cores."""
     for item in items:
         for name in ("hapi", "medplum", "validator"):
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(pytest.mark.xdist_group(name))
                 break
+    yield
+    for item in items:
+        # From pytest 9.2 on xdist 3.8 writes the group where nobody reads it, and every group is
+        # spread over all workers: https://github.com/pytest-dev/pytest-xdist/issues/1386
+        if grouped := getattr(item, "_nodeid", None):
+            item._id = NodeId.parse(grouped)
 
 
 @pytest.fixture(scope="session")
