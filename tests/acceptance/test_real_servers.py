@@ -37,13 +37,14 @@ def patient_id() -> str:
 
 def clients_file(folder: Path, ehr: FakeEhr, base: str) -> str:
     folder.mkdir(exist_ok=True)
-    (folder / "key.pem").write_bytes(a_key("ES384").as_pem(private=True))
+    key = folder / "key.pem"
+    key.write_bytes(a_key("ES384").as_pem(private=True))
     path = folder / "clients.toml"
     path.write_text(
         f'[[client]]\nname = "Test Hospital"\nfhir_servers = ["{base}"]\nfhir_version = "R4"\n'
         'write_back = "backend"\n'
         f'[client.backend]\ntoken_url = "{ehr.url}/token"\nclient_id = "cds"\n'
-        'private_key_file = "key.pem"\n'
+        f"private_key_file = '{key.name}'\n"
     )
     return str(path)
 
