@@ -103,6 +103,7 @@ def _conclude(
     )
     record = _record(call, judgement, vector, loaded.model.manifest)
     outcome = outcome_name(judgement)
+    call.facts.of_others = vector.of_others
     message = write_back.message(call.parts, call, record, version) if record else None
     stored = call.parts.store.record(
         record,

@@ -110,6 +110,8 @@ class FeatureVector:
     model's question by themselves (`settled_by` in the manifest), `bounds` those of them that are
     known only as a bound; `findings` what the manifest's domain excludes; `age` in whole years, the
     youngest that the birth date allows; `titles` names the settling results for people.
+    `of_others` counts resources about other patients, which were dropped: they change nothing of
+    what this patient is, and so no comparison.
     """
 
     as_of: datetime
@@ -120,6 +122,7 @@ class FeatureVector:
     age: int | None = None
     deceased: bool = False
     titles: Mapping[str, str] = field(default_factory=dict)
+    of_others: int = field(default=0, compare=False)
 
     def values(self) -> dict[str, float]:
         """The present values by feature name: what a model is given."""

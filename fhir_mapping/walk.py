@@ -87,6 +87,7 @@ class _Walk:
     ingredients: dict[str, dict[str, Selection]] = field(init=False)
     found: dict[str, set[str]] = field(init=False)
     patient: PatientFacts = field(init=False)
+    of_others: int = 0
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is None:
@@ -176,6 +177,7 @@ class _Walk:
             return AbsentReason.STATUS
         subject = whose(observation, patient_id=self.patient_id, fhir_base=self.fhir_base)
         if subject is Subject.ANOTHER:
+            self.of_others += 1
             return AbsentReason.OTHER_PATIENT
         if subject is Subject.UNCERTAIN or not self._is_about_the_patient(observation):
             return AbsentReason.SUBJECT_UNCERTAIN
@@ -274,6 +276,7 @@ class _Walk:
     def _may_be_mine(self, resource: dict[str, Any]) -> bool:
         """A finding of uncertain subject counts: in doubt, no figure."""
         subject = whose(resource, patient_id=self.patient_id, fhir_base=self.fhir_base)
+        self.of_others += subject is Subject.ANOTHER
         return subject is not Subject.ANOTHER
 
     # ------------------------------------------------------------------------------- result
@@ -295,6 +298,7 @@ class _Walk:
             age=self.patient.age(self.as_of),
             deceased=self.patient.deceased,
             titles={name: self._title(s.slot) for name, s in self.settling.items()},
+            of_others=self.of_others,
         )
 
     def _title(self, slot: Slot) -> str:

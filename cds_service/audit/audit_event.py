@@ -19,8 +19,9 @@ INTERACTIONS = "http://hl7.org/fhir/restful-interaction"
 HOOKS = "urn:cds-service:hook"
 OURS = "urn:cds-service:audit-action"
 
-_REST_ACTIONS = {"read": "R", "search-type": "E"}
+_REST_ACTIONS = {"read": "R", "search-type": "E", "capabilities": "R"}
 _OUR_ACTIONS = {
+    "discovery": "R",
     "predict": "E",
     "feedback": "C",
     "replay": "E",

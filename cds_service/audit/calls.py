@@ -1,4 +1,4 @@
-"""One audit row for every call of a clinical route, answered or refused, in one place.
+"""One audit row for every call of the hooks, /predict and /fhir, answered or refused, in one place.
 
 A hook call and feedback commit their row together with what they store; everything else gets it
 here, before its answer leaves. An answer that cannot be put on record is not given (503). A
@@ -30,18 +30,22 @@ FLUSH_SECONDS = 20.0
 
 
 def action_of(path: str) -> str | None:
-    """What a call of `path` is called in the log; None: it is not about a patient.
+    """What a call of `path` is called in the log; None: it is no call of the service, but of a
+    monitor, a person's browser or a scanner.
 
-    Discovery and the CapabilityStatement are the same for everyone. The name says what was called
-    for, not that it was done.
+    The name says what was called for, not that it was done.
     """
+    if path == "/cds-services":
+        return "discovery"
     if path == "/predict":
         return "predict"
     if path.startswith("/cds-services/"):
         return "feedback" if path.endswith("/feedback") else "hook-call"
     if path in ("/fhir/RiskAssessment", "/fhir/RiskAssessment/_search"):
         return "search-type"
-    if path.startswith("/fhir/") and path != "/fhir/metadata":
+    if path == "/fhir/metadata":
+        return "capabilities"
+    if path.startswith("/fhir/"):
         return "read"
     return None
 

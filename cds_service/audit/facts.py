@@ -27,7 +27,8 @@ _SECRET_HEADERS = frozenset((b"authorization", b"proxy-authorization", b"cookie"
 
 @dataclass(slots=True, kw_only=True)
 class CallFacts:
-    """`admitted`: the caller has shown who it is, or need not. `written`: the row is stored."""
+    """`admitted`: the caller has shown who it is, or need not. `written`: the row is stored.
+    `of_others`: resources about other patients that came with the call and were dropped."""
 
     action: str
     received_at: datetime
@@ -40,6 +41,7 @@ class CallFacts:
     model: str | None = None
     model_version: str | None = None
     resource_id: str | None = None
+    of_others: int = 0
     kinds: set[str] = field(default_factory=set)
     written: bool = False
 
@@ -99,6 +101,7 @@ class CallFacts:
             action=self.action,
             resource_id=self.resource_id,
             suspicious=self.suspicious,
+            detail=f'{{"dropped_of_other_patients":{self.of_others}}}' if self.of_others else None,
         )
 
 

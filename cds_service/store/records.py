@@ -52,7 +52,8 @@ class AuditEntry:
 
     `action` is a hook, an interaction of FHIR's REST or an operator's; `resource_id` the
     RiskAssessment that was read; `suspicious` the kinds of attempt that the call looked like;
-    `calls` how many refused calls one row stands for; `detail` JSON about an operator's action.
+    `calls` how many refused calls one row stands for; `detail` JSON about an operator's
+    action, or about what a call brought that was dropped.
     """
 
     recorded_at: datetime

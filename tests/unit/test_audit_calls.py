@@ -22,6 +22,7 @@ from cds_service.store import AuditEntry
 from tests.conftest import NOW
 from tests.fakes.records import an_assessment, an_audit_entry
 from tests.fakes.tokens import a_clients_file, a_key, a_token, jwks
+from tests.fhir import observation
 from tests.service import FEEDBACK_URL, HOOK_URL, INSTANCE, Service, patient_view, with_context
 
 PUBLIC_URL = "https://cds.example.org"
@@ -66,9 +67,37 @@ CALLS: dict[str, tuple[str, str, Mapping[str, Any], int, str]] = {
     ),
     "no such resource": ("GET", f"{READ}/1", {}, 404, "read"),
     "head": ("HEAD", f"{READ}?patient=p1", {}, 200, "search-type"),
+    "discovery": ("GET", "/cds-services", {}, 200, "discovery"),
+    "capabilities": ("GET", "/fhir/metadata", {}, 200, "capabilities"),
     "no such type": ("GET", "/fhir/Patient/1", {}, 404, "read"),
     "bad token": ("POST", HOOK_URL, {"headers": {"Authorization": "Bearer x"}}, 401, "hook-call"),
 }
+
+
+def test_what_came_of_other_patients_is_dropped_and_counted(app_client: Service) -> None:
+    """Vector 22: foreign Observations are dropped with audit."""
+    body = patient_view()
+    foreign = observation("2345-7", 300, "mg/dL", subject={"reference": "Patient/p2"})
+    body["prefetch"]["observations"]["entry"].append({"resource": foreign})
+    assert app_client.call(patient_view()).status_code == 200
+    assert app_client.call(body).status_code == 200
+    assert [row.detail for row in app_client.audited()] == [
+        '{"dropped_of_other_patients":1}',
+        None,
+    ]
+
+
+def test_feedback_is_on_record_with_the_patient_of_its_card(app_client: Service) -> None:
+    card = app_client.call(patient_view()).json()["cards"][0]["uuid"]
+    accepted = {"card": card, "outcome": "accepted", "outcomeTimestamp": "2026-11-20T11:59:00Z"}
+    app_client.request("POST", FEEDBACK_URL, json={"feedback": [accepted]})
+    answer, call = app_client.audited()
+    assert (answer.action, answer.patient_id) == ("feedback", call.patient_id)
+    assert answer.hook_instance == call.hook_instance == INSTANCE
+    app_client.request(
+        "POST", FEEDBACK_URL, json={"feedback": [accepted | {"card": str(uuid.uuid4())}]}
+    )
+    assert app_client.audited()[0].patient_id is None
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -83,7 +112,7 @@ def test_a_call_leaves_one_row(app_client: Service, name: str) -> None:
     assert verify(app_client.parts.store).rows == 1
 
 
-@pytest.mark.parametrize("url", ["/cds-services", "/fhir/metadata", "/healthz", "/metrics", "/x"])
+@pytest.mark.parametrize("url", ["/healthz", "/metrics", "/x"])
 def test_what_is_the_same_for_everyone_leaves_none(app_client: Service, url: str) -> None:
     app_client.request("GET", url)
     assert app_client.audited() == []
