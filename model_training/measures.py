@@ -114,8 +114,8 @@ def integrated_calibration_index(scores: Floats, events: Ints, weights: Floats) 
 
 def smooth_observed(scores: Floats, events: Ints, weights: Floats, at: Floats) -> Floats:
     """The observed risk at given risks: logistic regression on a restricted cubic spline of the
-    log-odds, knots at the 5th, 35th, 65th and 95th percentile (Harrell, RMS, section 2.4.6), with a ridge
-    of 1e-6 on standardised columns."""
+    log-odds, with a ridge of 1e-6 on standardised columns; knots at the 5th, 35th, 65th and 95th
+    percentile (Harrell, RMS, section 2.4.6)."""
     given = log_odds(scores)
     knots = np.unique(np.quantile(given, [0.05, 0.35, 0.65, 0.95]))
     design = _spline(given, knots)
