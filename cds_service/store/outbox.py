@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,40 +51,66 @@ def claim(
 ) -> list[ClaimedMessage]:
     """Take up to `count` messages that are due, for no one else until the lease ends; none that
     goes to a destination in `without`."""
-    due = sa.or_(
-        _passed(MessageState.READY, outbox.c.available_at, now, LONGEST_WAIT),
-        _passed(MessageState.CLAIMED, outbox.c.lease_until, now, lease + CLOCKS_APART),
-    )
-    picked = (
-        sa.select(outbox.c.id)
-        .where(due, *(sa.not_(_goes_to(destination)) for destination in without))
-        .order_by(outbox.c.available_at, outbox.c.id)
-        .limit(count)
-    )
-    if not is_sqlite(connection):
-        # In a CTE, which PostgreSQL evaluates once; as a plain subquery with LIMIT it may be
-        # evaluated again for every row and lock more rows than were asked for.
-        locked = picked.with_for_update(skip_locked=True).cte("picked")
-        picked = sa.select(locked.c.id)
-    claiming = (
-        sa.update(outbox)
-        .where(outbox.c.id.in_(picked))
-        .values(
-            state=MessageState.CLAIMED,
-            attempts=outbox.c.attempts + 1,
-            claim_id=claim_id,
-            lease_until=now + lease,
-        )
-        .returning(outbox)
-    )
-    return [record_of(ClaimedMessage, row) for row in connection.execute(claiming)]
+    claiming = {
+        "state": MessageState.CLAIMED,
+        "attempts": outbox.c.attempts + 1,
+        "claim_id": claim_id,
+        "lease_until": now + lease,
+    }
+    rows: list[sa.Row[Any]] = []
+    for due, since in _ways_to_be_due(now, lease, without):
+        if room := count - len(rows):
+            update = sa.update(outbox).where(outbox.c.id.in_(_oldest(connection, due, since, room)))
+            rows += connection.execute(update.values(**claiming).returning(outbox)).all()
+    return [record_of(ClaimedMessage, row) for row in rows]
 
 
-def _passed(
-    state: MessageState, moment: sa.Column[datetime], now: datetime, longest: timedelta
-) -> sa.ColumnElement[bool]:
-    passed = sa.or_(moment <= now, moment > now + longest)
-    return sa.and_(outbox.c.state == state, passed)
+def is_anything_due(
+    connection: sa.Connection,
+    *,
+    now: datetime,
+    lease: timedelta,
+    without: Collection[Destination] = (),
+) -> bool:
+    """True where `claim` would find something."""
+    return any(
+        connection.execute(sa.select(outbox.c.id).where(due).limit(1)).first()
+        for due, _ in _ways_to_be_due(now, lease, without)
+    )
+
+
+def _ways_to_be_due(
+    now: datetime, lease: timedelta, without: Collection[Destination]
+) -> Iterator[tuple[sa.ColumnElement[bool], sa.Column[datetime]]]:
+    """What a worker did not finish in time, what is ready, and what clocks that were ahead have
+    made. Each by itself: its query walks the index in order and ends when it has enough, where
+    one for all of them would sort everything that waits."""
+    here = [sa.not_(_goes_to(destination)) for destination in without]
+    ready, available = outbox.c.state == MessageState.READY, outbox.c.available_at
+    claimed, until = outbox.c.state == MessageState.CLAIMED, outbox.c.lease_until
+    yield sa.and_(claimed, _over(until, now, lease + CLOCKS_APART), *here), until
+    yield sa.and_(ready, available <= now, *here), available
+    yield sa.and_(ready, available > now + LONGEST_WAIT, *here), available
+
+
+def _over(moment: sa.Column[datetime], now: datetime, longest: timedelta) -> Any:
+    return sa.or_(moment <= now, moment > now + longest)
+
+
+def _oldest(
+    connection: sa.Connection,
+    due: sa.ColumnElement[bool],
+    since: sa.Column[datetime],
+    count: int,
+) -> sa.Select[Any]:
+    """Ids of the first so many that are due."""
+    picked = sa.select(outbox.c.id).where(due).order_by(since, outbox.c.id).limit(count)
+    if is_sqlite(connection):
+        return picked
+    # In a CTE, which PostgreSQL evaluates once; as a plain subquery with LIMIT it may be
+    # evaluated again for every row and lock more rows than were asked for.
+    locked = picked.with_for_update(skip_locked=True).cte("picked")
+    return sa.select(locked.c.id)
 
 
 def _goes_to(destination: Destination) -> sa.ColumnElement[bool]:
@@ -181,23 +207,17 @@ def oldest(
 
 def figures(connection: sa.Connection, now: datetime) -> OutboxFigures:
     """The outbox in numbers; a clock that went back makes nothing younger than now."""
-    let_go = outbox.c.discarded_at.is_not(None)
-    query = sa.select(
-        outbox.c.state,
-        let_go.label("let_go"),
-        sa.func.count().label("number"),
-        sa.func.min(outbox.c.created_at).label("oldest"),
-    ).group_by(outbox.c.state, let_go)
-    depth, discarded, waiting = dict.fromkeys(MessageState, 0), 0, [now]
-    for row in connection.execute(query):
-        if row.let_go:
-            discarded += row.number
-            continue
-        state = MessageState(row.state)
-        depth[state] = row.number
-        if state in (MessageState.READY, MessageState.CLAIMED):
-            waiting.append(row.oldest)
-    seconds = (now - min(waiting)).total_seconds()
+    # Counted in the index: most of an old store is delivered, and none of that is looked at.
+    counts = sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
+    depth = dict.fromkeys(MessageState, 0)
+    for state, number in connection.execute(counts):
+        depth[MessageState(state)] = number
+    let_go = sa.and_(outbox.c.state == MessageState.DEAD, outbox.c.discarded_at.is_not(None))
+    discarded = connection.execute(sa.select(sa.func.count()).where(let_go)).scalar_one()
+    depth[MessageState.DEAD] = max(0, depth[MessageState.DEAD] - discarded)
+    waits = outbox.c.state.in_([MessageState.READY, MessageState.CLAIMED])
+    first = connection.execute(sa.select(sa.func.min(outbox.c.created_at)).where(waits)).scalar()
+    seconds = max(0.0, (now - first).total_seconds()) if first is not None else 0.0
     return OutboxFigures(depth=depth, discarded=discarded, oldest_ready_seconds=seconds)
 
 

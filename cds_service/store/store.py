@@ -199,6 +199,10 @@ class Store:
 
         Due is what is ready and available, and what a worker took and did not finish in time.
         """
+        # A look first: idle workers do not take turns at writing with the calls.
+        with self._transactions.read() as connection:
+            if not outbox.is_anything_due(connection, now=now, lease=lease, without=without):
+                return []
         return self._transactions.write(
             lambda connection, _: outbox.claim(
                 connection, now=now, lease=lease, count=count, claim_id=claim_id, without=without
