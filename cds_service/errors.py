@@ -13,6 +13,7 @@ ServiceError                  status  FHIR issue code
 ├── Overloaded                   503  throttled
 ├── CallTimedOut                 503  timeout
 └── StoreUnavailable             503  transient
+    └── RowUnreadable            500  exception
 
 CDS Hooks fixes only 200 and 412; the other rows are this service's policy, written here and
 nowhere else. Every one of them is answered with an OperationOutcome: an empty card list means
@@ -221,6 +222,24 @@ class StoreUnavailable(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": "5"}
+
+
+class RowUnreadable(StoreUnavailable):
+    """What is stored there is sealed, and cannot be opened: its key is missing, or it was changed.
+
+    Not 503: a repeat would find the same. `reason` is for the log and the operator.
+    """
+
+    status = 500
+    code = "exception"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("This record is stored and cannot be read. The service's log says why.")
+        self.reason = reason
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {}
 
 
 def operation_outcome(fault: ServiceError) -> dict[str, Any]:
