@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
+from cds_service.errors import RowUnreadable
 from cds_service.store.outbox import new_row
 from cds_service.store.records import AssessmentRecord, InlineWriteBack, IssuedCard, OutboxMessage
-from cds_service.store.rows import insert, is_sqlite, record_of, row_of
+from cds_service.store.rows import insert, is_sqlite, record_of, row_of, taken
 from cds_service.store.schema import assessment, card, inline_write_back, outbox, storable
+from cds_service.store.sealed_columns import SEALED, opened_record, sealed
 from fhir_mapping.risk_assessment import following
+
+log = structlog.get_logger(__name__)
 
 
 def keep(
@@ -26,15 +32,19 @@ def keep(
     _take_turn(connection, record)
     whose = {"patient": record.patient_id, "origin": record.origin, "model": record.model}
     before = connection.execute(_NEWEST_UNFOLLOWED, whose).one_or_none()
+    asked = record
     if before is not None:
         resource = following(record.resource, before.identifier)
         record = replace(record, follows=before.id, resource=resource)
-    if not connection.execute(_new(connection.dialect.name), row_of(record)).all():
-        return _stored(connection, record.identifier)
+    row = sealed(connection, assessment, row_of(record))
+    if not connection.execute(_new(connection.dialect.name), row).all():
+        return _stored(connection, asked)
     if message is not None:
         if before is not None:
             message = replace(message, resource=following(message.resource, before.identifier))
-        connection.execute(sa.insert(outbox), new_row(message, recorded_at))
+        connection.execute(
+            sa.insert(outbox), sealed(connection, outbox, new_row(message, recorded_at))
+        )
     return record
 
 
@@ -71,9 +81,21 @@ _NEWEST_UNFOLLOWED = (
 )
 
 
-def _stored(connection: sa.Connection, identifier: str) -> AssessmentRecord:
-    query = sa.select(assessment).where(assessment.c.identifier == identifier)
-    return record_of(AssessmentRecord, connection.execute(query).one())
+def _stored(connection: sa.Connection, repeat: AssessmentRecord) -> AssessmentRecord:
+    query = sa.select(assessment).where(assessment.c.identifier == repeat.identifier)
+    row = connection.execute(query).one()
+    try:
+        return _read(connection, row)
+    except RowUnreadable as fault:
+        # The clinician need not do without: the same identifier is the same inputs and model. The
+        # row stays as it is, and is nobody's to write over.
+        log.error("row unreadable", reason=fault.reason)
+        now = {name: getattr(repeat, name) for name in SEALED[assessment]}
+        return AssessmentRecord(**taken(AssessmentRecord, row) | now)
+
+
+def _read(connection: sa.Connection, row: sa.Row[Any]) -> AssessmentRecord:
+    return opened_record(connection, AssessmentRecord, assessment, row)
 
 
 def issue(
@@ -93,7 +115,7 @@ def issue(
 def with_id(connection: sa.Connection, id: str) -> AssessmentRecord | None:
     """The assessment with this id."""
     row = connection.execute(sa.select(assessment).where(assessment.c.id == id)).one_or_none()
-    return None if row is None else record_of(AssessmentRecord, row)
+    return None if row is None else _read(connection, row)
 
 
 def of_call(connection: sa.Connection, hook_instance: str) -> list[AssessmentRecord]:
@@ -107,7 +129,7 @@ def of_call(connection: sa.Connection, hook_instance: str) -> list[AssessmentRec
         .where(sa.or_(assessment.c.hook_instance == hook_instance, assessment.c.id.in_(repeated)))
         .order_by(assessment.c.received_at, assessment.c.id)
     )
-    return [record_of(AssessmentRecord, row) for row in connection.execute(query)]
+    return [_read(connection, row) for row in connection.execute(query)]
 
 
 def matching(
@@ -126,7 +148,7 @@ def matching(
         .limit(count)
         .offset(offset)
     )
-    found = [record_of(AssessmentRecord, row) for row in connection.execute(page)]
+    found = [_read(connection, row) for row in connection.execute(page)]
     return connection.execute(total).scalar_one(), found
 
 

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 
+from cds_service.errors import RowUnreadable
 from cds_service.store.records import (
     ClaimedMessage,
     Destination,
@@ -18,14 +20,19 @@ from cds_service.store.records import (
     OutboxFigures,
     OutboxMessage,
 )
-from cds_service.store.rows import is_sqlite, record_of, row_of, taken
+from cds_service.store.rows import is_sqlite, row_of, taken
 from cds_service.store.schema import assessment, outbox
+from cds_service.store.sealed_columns import opened, opened_record
+
+log = structlog.get_logger(__name__)
 
 # Nothing waits longer than a server may ask for (`RetryPolicy.longest_asked`, a day). What seems
 # to was written while a clock was ahead: it is due.
 LONGEST_WAIT = timedelta(hours=25)
 # The same of a lease, beyond its own length: so far may the clocks of two machines be apart.
 CLOCKS_APART = timedelta(minutes=15)
+# A message that cannot be opened waits for its key, without being taken again and again.
+UNREADABLE_WAIT = timedelta(hours=1)
 
 _STATUS = [outbox.c[field.name] for field in fields(MessageStatus)]
 
@@ -50,7 +57,7 @@ def claim(
     without: Collection[Destination] = (),
 ) -> list[ClaimedMessage]:
     """Take up to `count` messages that are due, for no one else until the lease ends; none that
-    goes to a destination in `without`."""
+    goes to a destination in `without`. What cannot be opened is put off, and says why."""
     claiming = {
         "state": MessageState.CLAIMED,
         "attempts": outbox.c.attempts + 1,
@@ -62,7 +69,28 @@ def claim(
         if room := count - len(rows):
             update = sa.update(outbox).where(outbox.c.id.in_(_oldest(connection, due, since, room)))
             rows += connection.execute(update.values(**claiming).returning(outbox)).all()
-    return [record_of(ClaimedMessage, row) for row in rows]
+    claimed = []
+    for row in rows:
+        try:
+            claimed.append(opened_record(connection, ClaimedMessage, outbox, row))
+        except RowUnreadable as fault:
+            _put_off(connection, ClaimedMessage(**taken(ClaimedMessage, row)), now, fault)
+    return claimed
+
+
+def _put_off(
+    connection: sa.Connection, message: ClaimedMessage, now: datetime, fault: RowUnreadable
+) -> None:
+    """It is promised, and its key may come back: never dead for that."""
+    log.error("row unreadable", reason=fault.reason)
+    finish(
+        connection,
+        message,
+        state=MessageState.READY,
+        available_at=now + UNREADABLE_WAIT,
+        attempts=message.attempts - 1,  # the FHIR server was not asked
+        reason=f"It cannot be opened: {fault.reason}",
+    )
 
 
 def is_anything_due(
@@ -180,9 +208,10 @@ def _changed(
 
 def with_id(connection: sa.Connection, id: str) -> MessageDetail | None:
     """One message, with its resource."""
-    query: sa.Select[Any] = sa.select(*_STATUS, outbox.c.resource).where(outbox.c.id == id)
-    row = connection.execute(query).one_or_none()
-    return None if row is None else MessageDetail(status=_status(row), resource=row.resource)
+    row = connection.execute(sa.select(outbox).where(outbox.c.id == id)).one_or_none()
+    if row is None:
+        return None
+    return MessageDetail(status=_status(row), **opened(connection, outbox, row))
 
 
 def oldest(

@@ -58,6 +58,18 @@ def _json() -> sa.JSON:
     return sa.JSON(none_as_null=True)
 
 
+def _sealed_by(table: str) -> tuple[sa.Column[str], sa.Index]:
+    """Since 0.2.0: the fingerprint of the key that a row is sealed with; null where it is plain.
+
+    Its values name their key themselves; this is what finds them. Nothing is indexed where nothing
+    is sealed.
+    """
+    column = sa.Column("sealed_by", Words)
+    there = column.is_not(None)
+    name = f"{table}_sealed_by"
+    return column, sa.Index(name, column, sqlite_where=there, postgresql_where=there)
+
+
 assessment = sa.Table(
     "assessment",
     metadata,
@@ -79,6 +91,7 @@ assessment = sa.Table(
     # Since 0.2.0: the id of the one before, of the same origin, patient and model. No foreign key:
     # the one before may have to be erased first. Unique: each is followed by one at most.
     sa.Column("follows", Words),
+    *_sealed_by("assessment"),
     sa.Index("assessment_after", "follows", unique=True),
     sa.Index("assessment_of_patient", "patient_id", "received_at", "id"),
     sa.Index("assessment_newest", "received_at", "id"),
@@ -165,6 +178,7 @@ outbox = sa.Table(
     # Since 0.2.0: a dead message that a person has looked at and let go.
     sa.Column("discarded_at", UtcTime),
     sa.Column("discarded_by", Words),
+    *_sealed_by("outbox"),
     sa.Index("outbox_due", "state", "available_at"),
 )
 

@@ -32,6 +32,8 @@ from cds_service.store.records import (
     OutboxMessage,
 )
 from cds_service.store.rows import record_of
+from cds_service.store.sealed_columns import seal_with
+from cds_service.store.sealing import Sealing
 from cds_service.store.transactions import Transactions
 
 
@@ -42,16 +44,19 @@ class Store:
     nothing.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, sealing: Sealing) -> None:
+        seal_with(engine, sealing)
+        self.sealing = sealing
         self._engine = engine
         self._transactions = Transactions(engine)
 
     @classmethod
-    def open(cls, url: str) -> Store:
-        """The store at an SQLAlchemy URL, its tables made or brought up to date."""
+    def open(cls, url: str, sealing: Sealing | None = None) -> Store:
+        """The store at an SQLAlchemy URL, its tables made or brought up to date. What is in a
+        patient's record is sealed and opened with `sealing`."""
         with faults_named():
             try:
-                return cls(open_engine(url))
+                return cls(open_engine(url), sealing or Sealing())
             except OSError as fault:
                 raise StoreUnavailable(f"The store cannot be opened: {fault.strerror}.") from fault
 
@@ -160,7 +165,7 @@ class Store:
 
         def work(connection: sa.Connection, writer: ChainWriter) -> int:
             new = sum(feedback.add(connection, item) for item in items)
-            audit_rows.append(connection, audit, writer)
+            audit_rows.append(connection, feedback.about(connection, items, audit), writer)
             seal_call()
             return new
 

@@ -17,7 +17,7 @@ from cds_service.store.schema import audit, audit_head, metadata
 log = structlog.get_logger(__name__)
 
 # Oldest first; each is a file in `migrations/versions`.
-REVISIONS = ("0001_first", "0002_audit_chain", "0003_delivery")
+REVISIONS = ("0001_first", "0002_audit_chain", "0003_delivery", "0004_sealing")
 NEWEST = REVISIONS[-1]
 
 # As Alembic has it: https://alembic.sqlalchemy.org/en/latest/api/runtime.html
