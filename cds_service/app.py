@@ -41,7 +41,8 @@ from cds_service.routes.answers import (
     answer_validation_error,
 )
 from cds_service.settings import Settings, SettingsError, unknown_variables
-from cds_service.store import Store
+from cds_service.store import Store, rekey
+from cds_service.store.sealing import Sealing
 from fhir_mapping import MappingError, compile_mapping, load_catalog, prefetch_templates
 from risk_model import ArtifactError, load_model
 
@@ -117,6 +118,7 @@ def assemble(settings: Settings, clock: Callable[[], datetime]) -> Parts:
 def assemble_delivery(settings: Settings, clock: Callable[[], datetime]) -> Parts:
     """What delivery needs: no service and no model."""
     store = open_store(settings)
+    check_store_keys(settings, store)
     seen = TokensSeenByAll(store)
     clients = Clients.from_file(settings.clients_file, settings.profile, seen=seen)
     return Parts(
@@ -134,9 +136,30 @@ def assemble_delivery(settings: Settings, clock: Callable[[], datetime]) -> Part
 def open_store(settings: Settings) -> Store:
     """The store, tables made where they are missing; raises StartRefused."""
     try:
-        return Store.open(settings.database_url)
+        return Store.open(settings.database_url, Sealing(settings.store_keys))
     except (ValueError, ArgumentError, ModuleNotFoundError, StoreUnavailable) as fault:
         raise StartRefused(f"CDS_DATABASE_URL: {fault}") from fault
+
+
+def check_store_keys(settings: Settings, store: Store) -> None:
+    """Whoever serves or delivers must be able to open what is stored; raises StartRefused.
+
+    Commands that read the audit log or count messages need no key.
+    """
+    try:
+        in_use = rekey.keys_in_use(store)
+    except StoreUnavailable as fault:
+        store.close()
+        raise StartRefused(f"CDS_DATABASE_URL: {fault}") from fault
+    missing = sorted(in_use - store.sealing.fingerprints - {*settings.store_keys_lost})
+    if missing:
+        store.close()
+        held = ", ".join(sorted(store.sealing.fingerprints)) or "none"
+        raise StartRefused(
+            f"CDS_STORE_KEYS: the store has rows sealed with {', '.join(missing)}; given: {held}. "
+            "Give the missing keys too, after the first if another is to seal. A key that is lost "
+            "for good is named in CDS_STORE_KEYS_LOST: its rows stay unreadable."
+        )
 
 
 def load_models(

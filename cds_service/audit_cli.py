@@ -19,7 +19,7 @@ from cds_service.app import open_store, utc_now
 from cds_service.audit import export as exporting
 from cds_service.audit import prune as pruning
 from cds_service.audit import verify as verifying
-from cds_service.errors import StoreUnavailable
+from cds_service.errors import RowUnreadable, StoreUnavailable
 from cds_service.settings import Settings
 from cds_service.store import Store
 
@@ -129,7 +129,7 @@ def opened() -> Iterator[tuple[Settings, Store]]:
     try:
         yield settings, store
     except StoreUnavailable as fault:
-        typer.echo(fault.message, err=True)
+        typer.echo(fault.reason if isinstance(fault, RowUnreadable) else fault.message, err=True)
         raise typer.Exit(2) from fault
     finally:
         store.close()

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from cds_service.app import utc_now
 from cds_service.audit_cli import DAY, opened, operator
+from cds_service.errors import RowUnreadable
 from cds_service.inputs import TitlesOf
 from cds_service.replay import Cannot, Difference, Differs, Nothing, Replayed, Same, titles_of
 from cds_service.replay import replay as replay_record
@@ -125,7 +126,7 @@ class Session:
         try:
             found = self.store.assessment_of_call(hook_instance)
             cannot = Cannot(reason="There is no assessment of this hookInstance in the store.")
-        except ValueError as fault:
+        except (ValueError, RowUnreadable) as fault:
             found, cannot = [], _damaged(fault)
         for record in found:
             self.replay_one(record.id)
@@ -173,7 +174,7 @@ class Session:
     def _replayed(self, id: str) -> tuple[AssessmentRecord | None, Replayed]:
         try:
             record = self.store.risk_assessment(id)
-        except ValueError as fault:
+        except (ValueError, RowUnreadable) as fault:
             return None, _damaged(fault)
         if record is None:
             return None, Cannot(reason="There is no such assessment in the store.")
@@ -206,8 +207,10 @@ class Session:
             self.console.print(part)
 
 
-def _damaged(fault: ValueError) -> Cannot:
-    """JSON, or a time, that the service has never written."""
+def _damaged(fault: ValueError | RowUnreadable) -> Cannot:
+    """JSON, or a time, that the service has never written; or what no key opens."""
+    if isinstance(fault, RowUnreadable):
+        return Cannot(reason=f"Its row cannot be opened: {fault.reason}.")
     return Cannot(reason=f"Its row is damaged: {type(fault).__name__}: {fault}.")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import logging
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -24,12 +26,16 @@ class Settings:
     """What an operator may set; the defaults are those of the README table.
 
     Bytes, milliseconds and counts are plain integers; `public_url` has no trailing slash;
-    `time_zone` is where the patients live: by its calendar their age is counted.
+    `time_zone` is where the patients live: by its calendar their age is counted. `store_keys`, of
+    the variable or its file, are 32 bytes each; `store_keys_lost` are fingerprints.
     """
 
     profile: Profile = "production"
     public_url: str = "http://127.0.0.1:8000"
     database_url: str = "sqlite:///var/cds.db"
+    store_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    store_keys_file: Path | None = None
+    store_keys_lost: tuple[str, ...] = ()
     delivery: Delivery = "in-process"
     clients_file: Path | None = None
     hooks_file: Path = Path("hooks.json")
@@ -66,7 +72,7 @@ class Settings:
         }
         settings = cls(**given)
         _time_for_a_call(settings)
-        return settings
+        return _with_keys_of_file(settings)
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[str]:
@@ -88,10 +94,35 @@ def _time_for_a_call(settings: Settings) -> None:
             )
 
 
+# A file in its place is how containers are given secrets:
+# https://docs.docker.com/compose/how-tos/use-secrets/
+def _with_keys_of_file(settings: Settings) -> Settings:
+    path = settings.store_keys_file
+    if path is None:
+        return settings
+    if settings.store_keys:
+        raise SettingsError("CDS_STORE_KEYS and CDS_STORE_KEYS_FILE: give one of the two")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        why = fault.strerror if isinstance(fault, OSError) else "it is no text"
+        raise SettingsError(f"CDS_STORE_KEYS_FILE={str(path)!r}: {why}") from fault
+    try:
+        return replace(settings, store_keys=_store_keys(text))
+    except ValueError as fault:
+        raise SettingsError(f"CDS_STORE_KEYS_FILE={str(path)!r}: {fault}") from None
+
+
+# What they hold is never said, right or wrong.
+_SECRETS = frozenset({"CDS_STORE_KEYS"})
+
+
 def _read(variable: str, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text.strip())
     except ValueError as fault:
+        if variable in _SECRETS:
+            raise SettingsError(f"{variable}: {fault}") from None
         raise SettingsError(f"{variable}={text!r}: {fault}") from fault
 
 
@@ -111,6 +142,35 @@ def _delivery(text: str) -> Delivery:
         case "apart":
             return "apart"
     raise ValueError("must be 'in-process' or 'apart'")
+
+
+def _store_keys(text: str) -> tuple[bytes, ...]:
+    """Separated by commas or white space, in the order in which they were given."""
+    found = [part for part in re.split(r"[,\s]+", text) if part]
+    if not found:
+        raise ValueError("holds no key")
+    return tuple(dict.fromkeys(_store_key(part, n) for n, part in enumerate(found, start=1)))
+
+
+def _store_key(text: str, number: int) -> bytes:
+    make = "make one with: openssl rand -base64 32"
+    try:
+        key = base64.b64decode(text.replace("-", "+").replace("_", "/"), validate=True)
+    except ValueError:
+        raise ValueError(f"key {number} is not Base64; {make}") from None
+    if len(key) != 32:
+        raise ValueError(f"key {number} has {len(key)} bytes, not 32; {make}")
+    # Of 32 random bytes some 30 differ: this is a placeholder that nobody filled in.
+    if len(set(key)) < 16:
+        raise ValueError(f"key {number} is not random; {make}")
+    return key
+
+
+def _fingerprints(text: str) -> tuple[str, ...]:
+    found = tuple(part for part in re.split(r"[,\s]+", text) if part)
+    if not all(re.fullmatch("[0-9a-f]{16}", part) for part in found):
+        raise ValueError("must be fingerprints, as `cds-service store check` shows them")
+    return found
 
 
 def _url(text: str) -> str:
@@ -164,6 +224,9 @@ _PARSERS: dict[str, Callable[[str], object]] = {
     "profile": _profile,
     "public_url": _url,
     "database_url": _database_url,
+    "store_keys": _store_keys,
+    "store_keys_file": Path,
+    "store_keys_lost": _fingerprints,
     "delivery": _delivery,
     "clients_file": Path,
     "hooks_file": Path,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
@@ -14,10 +15,13 @@ from cds_service.errors import (
     InternalFault,
     MethodNotAllowed,
     NotFound,
+    RowUnreadable,
     ServiceError,
     operation_outcome,
 )
 from cds_service.log import note
+
+log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 FHIR_JSON = "application/fhir+json"
@@ -52,6 +56,8 @@ async def answer_service_error(request: Request, fault: Exception) -> Response:
     """The handler for everything in the error tree."""
     assert isinstance(fault, ServiceError)  # noqa: S101 (registered for this class only)
     note(request, outcome=f"refused:{type(fault).__name__}")
+    if isinstance(fault, RowUnreadable):
+        log.error("row unreadable", reason=fault.reason)
     return fault_answer(fault)
 
 
