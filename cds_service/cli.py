@@ -25,6 +25,7 @@ from cds_service.outbox_cli import outbox
 from cds_service.replay_cli import replay
 from cds_service.score import score
 from cds_service.settings import Settings
+from cds_service.store_cli import store
 
 COMMANDS = "cds_service.commands"
 # Beyond the longest that a call may take: what is in flight at SIGTERM is answered.
@@ -42,6 +43,7 @@ program.add_typer(audit, name="audit")
 program.add_typer(demo, name="demo")
 program.add_typer(hooks, name="hooks")
 program.add_typer(outbox, name="outbox")
+program.add_typer(store, name="store")
 program.command(epilog="Example: cds-service score request.json")(score)
 program.command(epilog="Example: cds-service replay --all --since 2026-11-01")(replay)
 
