@@ -285,6 +285,12 @@ def test_a_server_that_is_not_there_may_be_tried_again() -> None:
             },
             120,
         ),
+        # Zoneless, and past: at once.
+        ({"Date": "Sun, 01 Mar 2026 12:00:00", "Retry-After": "Sun, 01 Mar 2026 11:00:00"}, 0),
+        # Years, days and zones of no calendar.
+        ({"Retry-After": "Sun, 01 Mar 99999 12:02:00 GMT"}, None),
+        ({"Retry-After": "Sun, 41 Mar 2026 12:02:00 GMT"}, None),
+        ({"Retry-After": "Sun, 01 Mar 2026 12:02:00 +99999999999"}, None),
     ],
 )
 def test_what_the_server_asks_for_is_kept(headers: dict[str, str], seconds: float | None) -> None:
@@ -384,6 +390,19 @@ def test_a_refused_create_keeps_the_servers_own_words(ehr: FakeEhr) -> None:
             Created(existing=True, id="7", version="3"),
         ),
         (httpx.Response(201, text="<html>"), Created(existing=False)),
+        # Answers that are about something else, such as a page to sign in at.
+        (
+            httpx.Response(200, headers={"Location": "https://login.example.org/sso/start"}),
+            Created(existing=True),
+        ),
+        (
+            httpx.Response(201, headers={"Location": "http://x/Observation/7/_history/1"}),
+            Created(existing=False),
+        ),
+        (
+            httpx.Response(200, json={"resourceType": "OperationOutcome", "id": "7"}),
+            Created(existing=True),
+        ),
     ],
 )
 def test_each_manner_of_naming_what_was_created_is_read(
