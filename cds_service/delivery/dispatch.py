@@ -88,6 +88,10 @@ class Dispatch:
             more = await self._set_out(tries)
         except StoreUnavailable:
             more = False  # the store has logged why; it may have recovered a moment later
+        except Exception:
+            # Whatever it is, what is committed later must still be delivered.
+            log.exception("claiming failed")
+            more = False
         if not more:
             await self._bell.heard(POLL_SECONDS)
 

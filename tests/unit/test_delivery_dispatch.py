@@ -337,6 +337,34 @@ def test_a_store_that_is_away_for_a_moment_costs_no_second_create(
     assert len(town.ehrs[0].fhir_requests) == 1
 
 
+def test_no_fault_ends_the_worker(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "POLL_SECONDS", 0.02)
+    town.keep("A", 3)
+    claim, settle = Store.claim, Store.settle
+    faults = [RuntimeError("such as a row that nobody can read"), StoreUnavailable()]
+    ends: list[Exception] = [RuntimeError("such as a value that the database does not take")]
+
+    def claim_after_faults(store: Store, **how: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return claim(store, **how)
+
+    def settle_after_faults(store: Store, *given: Any, **named: Any) -> bool:
+        if ends:
+            raise ends.pop()
+        return settle(store, *given, **named)
+
+    monkeypatch.setattr(Store, "claim", claim_after_faults)
+    monkeypatch.setattr(Store, "settle", settle_after_faults)
+    town.run_until(lambda: town.number(MessageState.DELIVERED, "A") == 2)
+    # The third is due again when its lease ends, and is not created a second time.
+    assert town.number(MessageState.CLAIMED, "A") == 1
+    town.now += timedelta(minutes=2)
+    town.run(lambda worker: worker.once(asyncio.Event()))
+    assert town.number(MessageState.DELIVERED, "A") == 3
+    assert len(town.ehrs[0].resources) == 3
+
+
 def test_once_says_when_the_store_does_not_answer(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
