@@ -266,7 +266,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, float]]:
         worker = asyncio.create_task(delivery.run(parts, stop))
         worker.add_done_callback(tell_end)
         running.append(worker)
-    log.info("started", profile=parts.settings.profile, services=list(parts.services))
+    log.info(
+        "started",
+        profile=parts.settings.profile,
+        services=list(parts.services),
+        delivery=parts.settings.delivery,
+    )
     try:
         yield {
             HEAD_SECONDS: parts.settings.read_timeout_ms / 1000,
