@@ -26,6 +26,7 @@ _OUR_ACTIONS = {
     "feedback": "C",
     "replay": "E",
     "outbox-show": "R",
+    "store-rekey": "U",
     "hook-call": "E",
     audit_rows.SEAL: "E",
     audit_rows.EXPORT: "R",

@@ -57,7 +57,7 @@ def tally(store: Store) -> Mapping[str, Counter[str | None]]:
                 counts[key] = number
             rows = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
             counts[None] = rows - counts.total()
-            found[table.name] = +counts
+            found[str(table.name)] = +counts
     return found
 
 

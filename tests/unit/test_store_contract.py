@@ -17,6 +17,7 @@ from cds_service.store import (
     MessageStatus,
     Store,
 )
+from cds_service.store.sealing import Sealing
 from fhir_mapping.versions import FhirVersion, rendered
 from tests.fakes.databases import POSTGRESQL, a_database
 from tests.fakes.memory_store import MemoryStore
@@ -34,13 +35,15 @@ from tests.fakes.records import (
 LEASE = timedelta(minutes=1)
 
 
-@pytest.fixture(params=["memory", "sqlite", POSTGRESQL])
+@pytest.fixture(params=["memory", "sqlite", "sealed", POSTGRESQL])
 def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
     match request.param:
         case "memory":
             store: Any = MemoryStore()
         case "sqlite":
             store = Store.open(f"sqlite:///{tmp_path}/cds.db")
+        case "sealed":
+            store = Store.open(f"sqlite:///{tmp_path}/cds.db", Sealing([bytes(range(32))]))
         case _:
             store = Store.open(a_database(request.getfixturevalue("cluster")))
     yield store
