@@ -12,6 +12,7 @@ import pytest
 
 from cds_service.store import (
     AssessmentRecord,
+    Destination,
     InlineWriteBack,
     MessageState,
     MessageStatus,
@@ -497,3 +498,56 @@ def test_a_time_from_a_clock_that_was_years_ahead_holds_up_nothing(
     (taken_over,) = claim(store, NOON, claim_id="w2")
     assert store.settle(taken_over, location=None, version=None, settled_at=NOON)
     assert not store.settle(held, location=None, version=None, settled_at=NOON)
+
+
+# Destinations --------------------------------------------------------------------------------
+
+
+def keep_for(
+    store: Store, client: str | None, base: str, number: int = 1, recorded_at: datetime = NOON
+) -> None:
+    for _ in range(number):
+        assessment = an_assessment(patient_id=an_id())
+        message = a_message(assessment, client=client, fhir_base=base)
+        store.record(assessment, [], an_audit_entry(recorded_at=recorded_at), message)
+
+
+def claim_without(store: Store, *without: Destination) -> set[Destination]:
+    claimed = store.claim(now=NOON, lease=LEASE, count=99, claim_id="w1", without=without)
+    return {message.destination for message in claimed}
+
+
+A, B = "https://a.example.org/fhir", "https://b.example.org/fhir"
+
+
+def test_a_destination_is_left_out_of_a_claim_and_no_other_is(store: Store) -> None:
+    there = [(None, A), ("x", A), ("y", A), ("x", B)]
+    for client, base in there:
+        keep_for(store, client, base, number=3)
+    all_there = {Destination(client=client, fhir_base=base) for client, base in there}
+    closed = Destination(client="x", fhir_base=A)
+    nobodys = Destination(client=None, fhir_base=A)
+    assert claim_without(store, *all_there) == set()
+    assert claim_without(store, closed, nobodys) == all_there - {closed, nobodys}
+    assert claim_without(store, closed) == {nobodys}
+    assert claim_without(store) == {closed}
+
+
+def test_messages_are_listed_by_client(store: Store) -> None:
+    keep_for(store, "x", A, number=2)
+    keep_for(store, "y", A)
+    keep_for(store, None, A)
+    assert len(store.messages(count=9, client="x")) == 2
+    assert len(store.messages(count=9, client="x", state=MessageState.DEAD)) == 0
+    assert len(store.messages(count=9)) == 4
+
+
+def test_a_claim_that_has_no_room_for_all_takes_what_a_worker_left_behind_first(
+    store: Store,
+) -> None:
+    keep_for(store, "x", A, number=2)
+    left = {message.id for message in claim(store, NOON, count=2)}
+    keep_for(store, "x", A, number=8, recorded_at=NOON + timedelta(seconds=1))
+    taken = claim(store, NOON + LEASE, count=3, claim_id="w2")
+    assert len(taken) == 3
+    assert left < {message.id for message in taken}
