@@ -129,4 +129,3 @@ def test_no_two_places_are_written_alike() -> None:
 def test_the_same_value_is_never_sealed_the_same() -> None:
     sealing = Sealing([KEY])
     assert len({sealing.seal({}, PLACE)["value"] for _ in range(100)}) == 100
-
