@@ -28,7 +28,7 @@ class ServiceProcess:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = {
             "CDS_PROFILE": "demo",
@@ -91,7 +91,7 @@ class ServiceProcess:
         pytest.fail(f"the service did not become ready:\n{self.log}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
