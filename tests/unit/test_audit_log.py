@@ -314,6 +314,8 @@ def as_of_0_1_0(url: str, count: int) -> None:
         "ALTER TABLE assessment DROP COLUMN follows",
         "ALTER TABLE outbox DROP COLUMN discarded_at",
         "ALTER TABLE outbox DROP COLUMN discarded_by",
+        *(f"DROP INDEX {table}_sealed_by" for table in ("assessment", "outbox")),
+        *(f"ALTER TABLE {table} DROP COLUMN sealed_by" for table in ("assessment", "outbox")),
         "DROP INDEX audit_in_chains",
         "DROP INDEX audit_of_action",
         *(f"ALTER TABLE audit DROP COLUMN {name}" for name in ADDED + CHAIN),
