@@ -28,8 +28,14 @@ SECONDS = 180
 _OFFLINE = re.compile(
     r"connection|timed? ?out|name resolution|unreachable|max retries", re.IGNORECASE
 )
-# Digests, pictures, trained models and audit chains: long random text by nature.
-NOT_SCANNED = ("requirements", "model_artifacts/", "tests/payloads/stores/", ".secrets.baseline")
+# Digests, pictures, trained models, audit chains and identifiers: long random text by nature.
+NOT_SCANNED = (
+    "requirements",
+    "model_artifacts/",
+    "tests/payloads/assessments/",
+    "tests/payloads/stores/",
+    ".secrets.baseline",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
