@@ -54,7 +54,7 @@ def check(
         raise typer.Exit(1)
 
 
-@store.command(epilog="Example: CDS_STORE_KEYS=NEW,OLD cds-service store rekey")
+@store.command(epilog="Example: CDS_STORE_KEYS_FILE=/etc/cds/store-keys cds-service store rekey")
 def rekey() -> None:
     """Seal with the first key of CDS_STORE_KEYS every row that is plain or has another key.
 
