@@ -26,6 +26,21 @@ class Stored:
     followed_twice: int
 
 
+def messages(database_url: str) -> dict[str, int]:
+    """The outbox: state -> how many."""
+    engine = open_engine(database_url)
+    try:
+        with engine.connect() as connection:
+            return _messages(connection)
+    finally:
+        engine.dispose()
+
+
+def _messages(connection: sa.Connection) -> dict[str, int]:
+    states = sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
+    return {row.state: row[1] for row in connection.execute(states)}
+
+
 def stored(database_url: str) -> Stored:
     """Read with SQL of our own: the count does not lean on the code that it counts for."""
     engine = open_engine(database_url)
@@ -33,12 +48,11 @@ def stored(database_url: str) -> Stored:
         with engine.connect() as connection:
             identifiers = connection.execute(sa.select(assessment.c.identifier)).scalars()
             instances = connection.execute(sa.select(audit.c.hook_instance)).scalars()
-            states = sa.select(outbox.c.state, sa.func.count()).group_by(outbox.c.state)
             follows = connection.execute(sa.select(assessment.c.follows)).scalars()
             return Stored(
                 identifiers=frozenset(identifiers),
                 audited=Counter(each for each in instances if each),
-                messages={row[0]: row[1] for row in connection.execute(states)},
+                messages=_messages(connection),
                 followed_twice=_more_than_once(each for each in follows if each),
             )
     finally:

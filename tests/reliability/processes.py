@@ -93,20 +93,26 @@ class Process:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrangement:
     """Which processes there are. `workers`: `outbox deliver` processes; 0: the service's own.
-    `clocks_jump`: one worker's clock does."""
+    Of the first of them `clock_jumps`, or it `freezes` for longer than a lease."""
 
     name: str
     serving: int = 1
     workers: int = 0
-    clocks_jump: bool = False
+    clock_jumps: bool = False
+    freezes: bool = False
 
 
 ARRANGEMENTS = (
     Arrangement(name="serve"),
     Arrangement(name="serve --workers 2", serving=2),
     Arrangement(name="serve, one outbox deliver", workers=1),
-    Arrangement(name="serve --workers 2, two outbox deliver", serving=2, workers=2),
-    Arrangement(name="serve, two outbox deliver, one clock jumps", workers=2, clocks_jump=True),
+    Arrangement(
+        name="serve --workers 2, two outbox deliver, one freezes",
+        serving=2,
+        workers=2,
+        freezes=True,
+    ),
+    Arrangement(name="serve, two outbox deliver, one clock jumps", workers=2, clock_jumps=True),
 )
 
 
@@ -159,15 +165,13 @@ class Installation:
             Process(
                 name="worker",
                 arguments=["outbox", "deliver"],
-                environment=settings | (self._faketime() if self._fakes(arrangement, n) else {}),
+                environment=settings
+                | (self._faketime() if arrangement.clock_jumps and n == 0 else {}),
                 log=self.folder / f"worker-{n}.log",
             )
             for n in range(arrangement.workers)
         ]
         return [service, *workers]
-
-    def _fakes(self, arrangement: Arrangement, number: int) -> bool:
-        return arrangement.clocks_jump and number == 0
 
     @property
     def clock(self) -> Path:
@@ -195,9 +199,7 @@ class Kills:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, processes: Sequence[Process], service_url: str, seed: str) -> None:
-        """Start them, and return when the last kill is done; they run then."""
-        for process in processes:
-            process.start()
+        """Return when the last kill is done; they run then, as they did before."""
         killers = [
             threading.Thread(target=self._kill_on, args=(process, service_url, f"{seed} {number}"))
             for number, process in enumerate(processes)
@@ -250,6 +252,13 @@ def wait_until_ready(process: Process, url: str) -> None:
             break
         time.sleep(0.05)
     raise RuntimeError(f"the service did not start: {process.log.read_text()[-2000:]}")
+
+
+def freeze(process: Process, seconds: float) -> None:
+    """It hangs, as in a virtual machine that is moved, and then goes on where it was."""
+    process.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    process.signal(signal.SIGCONT)
 
 
 def set_clock(path: Path, offset: str) -> None:

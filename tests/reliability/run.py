@@ -14,18 +14,20 @@ from typing import Any, Protocol
 
 from tests.process import free_port
 from tests.reliability.calls import Calls
-from tests.reliability.count import Account, account, stored
+from tests.reliability.count import Account, account, messages, stored
 from tests.reliability.fhir_server import CountingServer
 from tests.reliability.processes import (
     Arrangement,
     Installation,
     Kills,
     Process,
+    freeze,
     set_clock,
     wait_until_ready,
 )
 from tests.reliability.weather import Weather
 
+AT_WORK_SECONDS = 5
 # Days ahead and back, and what is less than a lease or more.
 JUMPS = ("+0", "+2d", "-3h", "+45", "-40d", "+90", "-20")
 
@@ -120,7 +122,7 @@ def run(
         clocks_jumped = time.monotonic() + 10**6
         for number, arrangement in enumerate(plan.arrangements):
             say(f"{plan.name}: {arrangement.name}")
-            if arrangement.clocks_jump:
+            if arrangement.clock_jumps:
                 clocks_jumped = time.monotonic()
             share = Kills(left=_share(plan.kills, len(plan.arrangements), number))
             outage = plan.outages[number] if number < len(plan.outages) else 0.0
@@ -188,21 +190,37 @@ def _under_way(
     place: Installation, arrangement: Arrangement, kills: Kills, away: threading.Thread, seed: str
 ) -> None:
     processes = place.processes(arrangement)
+    for process in processes:
+        process.start()
     over = threading.Event()
-    jumping = threading.Thread(target=_jump, args=(place.clock, over, random.Random(seed)))
-    if arrangement.clocks_jump:
-        jumping.start()
+    others = []
+    if arrangement.clock_jumps:
+        chance = random.Random(seed)
+        others.append(threading.Thread(target=_jump, args=(place.clock, over, chance)))
+    if arrangement.freezes:
+        sleeper = processes[1]
+        others.append(threading.Thread(target=_freeze, args=(sleeper, place.lease)))
+    for each in others:
+        each.start()
+    mortal = [each for each in processes if not arrangement.freezes or each is not processes[1]]
     try:
-        kills.run(processes, place.url, seed)
+        kills.run(mortal, place.url, seed)
         while away.is_alive():
             away.join(1)
     finally:
+        over.set()
+        for each in others:
+            each.join()
         # All of it: the next arrangement, or the end, finds what this one left.
         for process in processes:
             kills.kill(process)
-        over.set()
-        if arrangement.clocks_jump:
-            jumping.join()
+
+
+def _freeze(worker: Process, lease: float) -> None:
+    """At work; and afterwards it has time to come to an end with what it had begun."""
+    time.sleep(AT_WORK_SECONDS)
+    freeze(worker, lease + 2)
+    time.sleep(AT_WORK_SECONDS)
 
 
 def _jump(clock: Path, over: threading.Event, chance: random.Random) -> None:
@@ -217,9 +235,12 @@ def _until_empty(place: Installation, patience: float, say: Callable[[str], None
     try:
         wait_until_ready(service, place.url)
         give_up = time.monotonic() + patience
+        said = None
         while time.monotonic() < give_up:
-            waiting = stored(place.database_url).messages
-            say(f"until the outbox is empty: {waiting}")
+            waiting = messages(place.database_url)
+            if waiting != said:
+                say(f"{place.folder.name}: {waiting}")
+            said = waiting
             if not waiting.get("ready") and not waiting.get("claimed"):
                 return
             time.sleep(1)
