@@ -89,13 +89,13 @@ def test_what_came_of_other_patients_is_dropped_and_counted(app_client: Service)
 
 def test_feedback_is_on_record_with_the_patient_of_its_card(app_client: Service) -> None:
     card = app_client.call(patient_view()).json()["cards"][0]["uuid"]
-    accepted = {"card": card, "outcome": "accepted", "outcomeTimestamp": "2026-11-20T11:59:00Z"}
-    app_client.request("POST", FEEDBACK_URL, json={"feedback": [accepted]})
+    dismissed = {"card": card, "outcome": "overridden", "outcomeTimestamp": "2026-11-20T11:59:00Z"}
+    app_client.request("POST", FEEDBACK_URL, json={"feedback": [dismissed]})
     answer, call = app_client.audited()
     assert (answer.action, answer.patient_id) == ("feedback", call.patient_id)
     assert answer.hook_instance == call.hook_instance == INSTANCE
     app_client.request(
-        "POST", FEEDBACK_URL, json={"feedback": [accepted | {"card": str(uuid.uuid4())}]}
+        "POST", FEEDBACK_URL, json={"feedback": [dismissed | {"card": str(uuid.uuid4())}]}
     )
     assert app_client.audited()[0].patient_id is None
 
