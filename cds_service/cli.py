@@ -130,6 +130,15 @@ def announce(settings: Settings) -> None:
         console.print(Text(f"CDS Hooks discovery: {settings.public_url}/cds-services"))
 
 
+# What the list says of commands that are not loaded for it.
+_OFFLINE = {
+    "data": "Fetch public data to train on.",
+    "evaluate": "Measure a published model on other people than those it was made from.",
+    "models": "List, show and compare published models.",
+    "train": "Train a model on NHANES, MIMIC-III or FHIR records, measure it, and publish it.",
+}
+
+
 def add_offline_commands(to: typer.Typer, arguments: list[str]) -> None:
     """Commands of other packages. One is imported only when it is called: training code takes
     seconds and hundreds of megabytes to load, and may not be installed where the service runs."""
@@ -137,7 +146,8 @@ def add_offline_commands(to: typer.Typer, arguments: list[str]) -> None:
         if arguments[:1] == [entry.name]:
             add_offline_command(to, entry)
         else:
-            to.command(entry.name, help=f"Offline: see `cds-service {entry.name} --help`.")(_listed)
+            said = _OFFLINE.get(entry.name, f"See `cds-service {entry.name} --help`.")
+            to.command(entry.name, help=said)(_listed)
 
 
 def add_offline_command(to: typer.Typer, entry: EntryPoint) -> None:
