@@ -220,7 +220,20 @@ def test_what_is_no_key_set_yields_no_keys(answer: httpx.Response) -> None:
         ["k1"],
         "k1",
     ],
-    ids=str,
+    # Not the keys themselves, which each process of a test run draws anew.
+    ids=[
+        "kty-list",
+        "kty-object",
+        "no-kty",
+        "rsa-of-numbers",
+        "ec-of-nothing",
+        "to-encrypt",
+        "key-ops-text",
+        "use-list",
+        "kid-list",
+        "list",
+        "text",
+    ],
 )
 def test_a_key_that_is_none_is_left_out_and_spoils_nothing(spoilt: Any) -> None:
     answer = httpx.Response(200, json={"keys": [spoilt, public(K1, key_ops=["verify"]), spoilt]})

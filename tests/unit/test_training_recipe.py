@@ -211,7 +211,7 @@ def said_of(raw: dict[str, Any]) -> str:
         (recipe_sections.ComparatorName, comparators._COMPARATORS),
         (recipe_sections.Imputation, preprocessing.IMPUTATIONS),
     ],
-    ids=str,
+    ids=["calibration", "cuts", "comparators", "imputation"],
 )
 def test_what_a_recipe_may_choose_from_is_what_there_is(names: Any, known: Any) -> None:
     assert set(get_args(names)) == set(known)
