@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from tests.fakes.tokens import a_key, jwks
 from tests.process import ROOT
 from tests.reliability.calls import ISSUER
 
-START_SECONDS = 60
+# Where a serving process dies while its supervisor asks whether it is well, the supervisor waits
+# for the answer (`timeout_worker_healthcheck`, a minute) before it starts another.
+START_SECONDS = 180
 STOP_SECONDS = 60
 PROGRAM = (sys.executable, "-m", "tests.reliability.program")
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
@@ -200,14 +203,13 @@ class Kills:
 
     def run(self, processes: Sequence[Process], service_url: str, seed: str) -> None:
         """Return when the last kill is done; they run then, as they did before."""
-        killers = [
-            threading.Thread(target=self._kill_on, args=(process, service_url, f"{seed} {number}"))
-            for number, process in enumerate(processes)
-        ]
+        with ThreadPoolExecutor(len(processes)) as pool:
+            killers = [
+                pool.submit(self._kill_on, process, service_url, f"{seed} {number}")
+                for number, process in enumerate(processes)
+            ]
         for killer in killers:
-            killer.start()
-        for killer in killers:
-            killer.join()
+            killer.result()
 
     def _kill_on(self, process: Process, service_url: str, seed: str) -> None:
         chance = random.Random(seed)

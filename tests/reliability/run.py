@@ -28,7 +28,7 @@ from tests.reliability.processes import (
 from tests.reliability.weather import Weather
 
 AT_WORK_SECONDS = 5
-# Days ahead and back, and what is less than a lease or more.
+# Days and hours, ahead and back; what is less than a lease, and more.
 JUMPS = ("+0", "+2d", "-3h", "+45", "-40d", "+90", "-20")
 
 
@@ -51,7 +51,7 @@ class FhirServer(Protocol):
 class Plan:
     """`kills` are shared out among the arrangements; `outages` are seconds, one in each of the
     first arrangements; `pause` seconds are between the calls of one caller; `patience` seconds
-    is how long the outbox may take at the end."""
+    is how long the outbox may take at the end; `jumps` are what a clock is off by."""
 
     name: str
     store: str
@@ -62,7 +62,7 @@ class Plan:
     pause: float = 0.2
     lease: float = 60.0
     patience: float = 900.0
-    faults: bool = True
+    jumps: tuple[str, ...] = JUMPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def run(
     """Carry out `plan`, against the counting server or a `real` one, which does not say how often
     it was asked."""
     began = time.monotonic()
-    weather = Weather(f"{plan.seed} weather", faults=plan.faults and real is None)
+    weather = Weather(f"{plan.seed} weather", faults=real is None)
     with ExitStack() as stack:
         counting = stack.enter_context(CountingServer(fault=weather.fault))
         server: FhirServer = real or counting
@@ -130,7 +130,7 @@ def run(
             with _going_on(calls, weather):
                 if outage:
                     away.start()
-                _under_way(place, arrangement, share, away, f"{plan.seed} {number}")
+                _under_way(place, plan, number, share, away)
             kills += share.done
         say(f"{plan.name}: until the outbox is empty")
         _until_empty(place, plan.patience, say)
@@ -187,16 +187,17 @@ def _going_on(calls: Calls, weather: Weather) -> Iterator[None]:
 
 
 def _under_way(
-    place: Installation, arrangement: Arrangement, kills: Kills, away: threading.Thread, seed: str
+    place: Installation, plan: Plan, number: int, kills: Kills, away: threading.Thread
 ) -> None:
+    arrangement, seed = plan.arrangements[number], f"{plan.seed} {number}"
     processes = place.processes(arrangement)
     for process in processes:
         process.start()
     over = threading.Event()
     others = []
     if arrangement.clock_jumps:
-        chance = random.Random(seed)
-        others.append(threading.Thread(target=_jump, args=(place.clock, over, chance)))
+        jump = (place.clock, plan.jumps, over, random.Random(seed))
+        others.append(threading.Thread(target=_jump, args=jump))
     if arrangement.freezes:
         sleeper = processes[1]
         others.append(threading.Thread(target=_freeze, args=(sleeper, place.lease)))
@@ -223,9 +224,9 @@ def _freeze(worker: Process, lease: float) -> None:
     time.sleep(AT_WORK_SECONDS)
 
 
-def _jump(clock: Path, over: threading.Event, chance: random.Random) -> None:
+def _jump(clock: Path, jumps: Sequence[str], over: threading.Event, chance: random.Random) -> None:
     while not over.wait(chance.uniform(0.5, 3.0)):
-        set_clock(clock, chance.choice(JUMPS))
+        set_clock(clock, chance.choice(jumps))
 
 
 def _until_empty(place: Installation, patience: float, say: Callable[[str], None]) -> None:
