@@ -65,7 +65,7 @@ def nothing_is_lost_or_doubled(
 
 
 def test_kills_and_faults_lose_and_double_nothing(url: str, tmp_path: Path) -> None:
-    nothing_is_lost_or_doubled(url, tmp_path / "run", IN_PROCESS, APART, kills=8, outage=5.0)
+    nothing_is_lost_or_doubled(url, tmp_path / "run", IN_PROCESS, APART, kills=6, outage=3.0)
 
 
 @NO_FAKETIME

@@ -28,6 +28,7 @@ from tests.reliability.processes import (
 from tests.reliability.weather import Weather
 
 AT_WORK_SECONDS = 5
+ANSWERS_AT_THE_END = 10
 # Days and hours, ahead and back; what is less than a lease, and more.
 JUMPS = ("+0", "+2d", "-3h", "+45", "-40d", "+90", "-20")
 
@@ -130,7 +131,7 @@ def run(
             with _going_on(calls, weather):
                 if outage:
                     away.start()
-                _under_way(place, plan, number, share, away)
+                _under_way(place, plan, number, share, away, calls)
             kills += share.done
         say(f"{plan.name}: until the outbox is empty")
         _until_empty(place, plan.patience, say)
@@ -187,7 +188,12 @@ def _going_on(calls: Calls, weather: Weather) -> Iterator[None]:
 
 
 def _under_way(
-    place: Installation, plan: Plan, number: int, kills: Kills, away: threading.Thread
+    place: Installation,
+    plan: Plan,
+    number: int,
+    kills: Kills,
+    away: threading.Thread,
+    calls: Calls,
 ) -> None:
     arrangement, seed = plan.arrangements[number], f"{plan.seed} {number}"
     processes = place.processes(arrangement)
@@ -208,6 +214,11 @@ def _under_way(
         kills.run(mortal, place.url, seed)
         while away.is_alive():
             away.join(1)
+        # A machine that is busy with other things may not have answered anything yet.
+        enough = len(calls.answered) + ANSWERS_AT_THE_END
+        give_up = time.monotonic() + plan.patience
+        while len(calls.answered) < enough and time.monotonic() < give_up:
+            time.sleep(0.1)
     finally:
         over.set()
         for each in others:
