@@ -25,6 +25,7 @@ from cds_service.store import AssessmentRecord, MessageState, Store, rekey
 from cds_service.store.outbox import UNREADABLE_WAIT
 from cds_service.store.sealing import Sealing, fingerprint
 from tests.conftest import NOW
+from tests.fakes.databases import POSTGRESQL
 from tests.fakes.records import NOON, a_message, an_assessment, an_audit_entry, an_id
 from tests.service import Service, patient_view
 
@@ -186,10 +187,10 @@ def test_rekey_goes_page_by_page_and_goes_on_where_it_was_left(
     assert [opening(NEW).risk_assessment(one.id) for one in kept] == kept
 
 
+# SQLite has one writer: nobody holds a row while another writes.
+@pytest.mark.parametrize("url", [POSTGRESQL], indirect=True)
 def test_rows_that_a_worker_holds_are_left_to_another_round(opening: Any) -> None:
     store = opening(OLD)
-    if store._engine.dialect.name == "sqlite":
-        pytest.skip("SQLite has one writer: nobody holds a row while another writes")
     keep(store)
     newer = opening(NEW, OLD)
     with store._engine.begin() as connection:
