@@ -27,6 +27,7 @@ from rich.table import Table
 
 from benchmarks.machine import machine
 from benchmarks.measures import Spread, ratios, spread
+from benchmarks.report import publish
 from cds_service.store import (
     AssessmentRecord,
     AuditEntry,
@@ -183,6 +184,10 @@ def measured(
 def main(
     rounds: Annotated[int, typer.Option(help="How often each way is measured.")] = 5,
     seconds: Annotated[float, typer.Option(help="How long, each time.")] = 2.0,
+    publish_in: Annotated[
+        list[Path] | None,
+        typer.Option("--publish", help="Document to write the table into, at its `bench:` marks."),
+    ] = None,
 ) -> None:
     """Calls recorded per second, durable, by 1, 8 and 32 threads."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
@@ -194,22 +199,44 @@ def main(
         with ways(folder) as found, Console(stderr=True).status("") as status:
             figures = measured(found, rounds, seconds, status.update)
     floor = "SQLite, one by one"
-    table = Table(title=f"fsync {facts.fsync_ms} ms, load before {facts.load:.2f}, {facts.cpu}")
-    for heading in ("store", "threads", "calls/s", "least to most", f"× {floor}"):
+    headings = ("store", "threads", "calls/s", "least–most", f"× {floor}")
+    rows = [_row(way, threads, figures, floor) for way, threads in figures]
+    asked = f"`python -m benchmarks.store --rounds {rounds} --seconds {seconds:g}`"
+    setting = (
+        f"{facts.cpu}, {facts.cores} cores; a durable 4 kB write takes {facts.fsync_ms} ms; load "
+        f"average {facts.load:.1f} before the run. {facts.date}, {asked}, medians."
+    )
+    table = Table(title=setting)
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "store" else "right")
-    rows = []
-    for (way, threads), rates in figures.items():
-        rate = spread(rates)
-        ratio = ratios(rates, figures[floor, threads])
-        table.add_row(way, str(threads), f"{rate.median:.0f}", _range(rate), f"{ratio.median:.2f}")
-        rows.append({"store": way, "threads": threads, "calls_per_second": rates})
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
-    said = {"date": facts.date, "fsync_ms": facts.fsync_ms, "cpu": facts.cpu, "rows": rows}
+    for path in publish_in or ():
+        publish(path, {"store": f"{setting}\n\n{_markdown(headings, rows)}"})
+    raw = [
+        {"store": way, "threads": threads, "calls_per_second": rates}
+        for (way, threads), rates in figures.items()
+    ]
+    said = {"date": facts.date, "fsync_ms": facts.fsync_ms, "cpu": facts.cpu, "rows": raw}
     OUT.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
 
 
+def _row(
+    way: str, threads: int, figures: dict[tuple[str, int], list[float]], floor: str
+) -> tuple[str, ...]:
+    rates = figures[way, threads]
+    rate, ratio = spread(rates), ratios(rates, figures[floor, threads])
+    return way, str(threads), f"{rate.median:.0f}", _range(rate), f"{ratio.median:.2f}"
+
+
+def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [headings, ("---", *["---:"] * (len(headings) - 1)), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def _range(rate: Spread) -> str:
-    return f"{rate.least:.0f} to {rate.most:.0f}"
+    return f"{rate.least:.0f}–{rate.most:.0f}"
 
 
 if __name__ == "__main__":
