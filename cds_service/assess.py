@@ -6,16 +6,18 @@ prefetch complete? → one patient? → features → judgement → cards and Ris
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anyio import get_cancelled_exc_class, to_thread
+from starlette.requests import ClientDisconnect
 
 from cds_service import cards, prefetch
 from cds_service.audit.facts import CallFacts
 from cds_service.call import Call
 from cds_service.clients import Caller
-from cds_service.complete import complete
+from cds_service.complete import Watch, complete, no_watch
 from cds_service.delivery import write_back
 from cds_service.errors import ServiceError
 from cds_service.hooks import HookRequest, ServiceDefinition
@@ -40,17 +42,25 @@ class HookAnswer:
     outcome: str
 
 
+# About a millisecond's work. More is done off the event loop, so that one large record does not
+# hold up the answers of everyone else; for less the way to a thread and back costs more than the
+# work does.
+FEW_RESOURCES = 500
+
+
 async def assess(
     parts: Parts,
     request: HookRequest,
     definition: ServiceDefinition,
     caller: Caller,
     facts: CallFacts,
+    unless_left: Watch = no_watch,
 ) -> HookAnswer:
     """Raises PrefetchUnavailable (412), BadRequest for another patient's data, StoreUnavailable.
 
-    An answer's audit row is committed with its assessment; `facts` then says so. That of a call
-    which ends in any other way is written by `AuditCalls`.
+    `unless_left` is around what asks other servers, and raises ClientDisconnect. An answer's audit
+    row is committed with its assessment; `facts` then says so. That of a call which ends in any
+    other way is written by `AuditCalls`.
     """
     call = Call(
         parts=parts,
@@ -63,26 +73,35 @@ async def assess(
     try:
         states = prefetch.states(definition.prefetch, request)
         prefetch.check_patient(states, call.patient_id)
-        states = await complete(call, states)
+        states = await complete(call, states, unless_left)
         prefetch.check_available(states, definition)
         prefetch.check_patient(states, call.patient_id)
     except ServiceError as fault:
-        _count_refusal(call, f"refused:{type(fault).__name__}")
+        _count(call, f"refused:{type(fault).__name__}")
         raise
-    except get_cancelled_exc_class():
+    except (get_cancelled_exc_class(), ClientDisconnect):
         # The client has left, or the process ends.
-        _count_refusal(call, "client-left")
+        _count(call, "client-left")
         raise
-    answer, record, version = await to_thread.run_sync(_conclude, call, states)
-    if record:
-        await write_back.inline(parts, call, record, version)
-    return answer
+    if sum(1 for _ in prefetch.resources(states)) <= FEW_RESOURCES:
+        said = _conclude(call, states)
+    else:
+        said = await to_thread.run_sync(_conclude, call, states)
+    return await _put_on_record(call, said, unless_left)
 
 
-def _conclude(
-    call: Call, states: dict[str, prefetch.KeyState]
-) -> tuple[HookAnswer, AssessmentRecord | None, FhirVersion]:
-    """Everything that computes or waits for the database; runs in a worker thread."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What a call comes to, before any of it is stored."""
+
+    shown: list[cards.Card]
+    record: AssessmentRecord | None
+    outcome: str
+    version: FhirVersion
+
+
+def _conclude(call: Call, states: dict[str, prefetch.KeyState]) -> Conclusion:
+    """Everything that computes."""
     loaded = call.parts.model_of(call.definition)
     version = _version(call, states)
     vector = map_features(
@@ -92,6 +111,7 @@ def _conclude(
         patient_id=call.patient_id,
         fhir_base=call.request.fhir_server,
     )
+    call.facts.of_others = vector.of_others
     judgement = judge(vector, loaded.model)
     shown = cards.compose(
         judgement,
@@ -101,28 +121,36 @@ def _conclude(
         unread=prefetch.unread(states),
         frame=_frame(call, version),
     )
-    record = _record(call, judgement, vector, loaded.model.manifest)
-    outcome = outcome_name(judgement)
-    call.facts.of_others = vector.of_others
-    message = write_back.message(call.parts, call, record, version) if record else None
-    stored = call.parts.store.record(
+    return Conclusion(
+        shown=shown,
+        record=_record(call, judgement, vector, loaded.model.manifest),
+        outcome=outcome_name(judgement),
+        version=version,
+    )
+
+
+async def _put_on_record(call: Call, said: Conclusion, unless_left: Watch) -> HookAnswer:
+    """Store it whole; only then is it answered."""
+    record, version, parts = said.record, said.version, call.parts
+    message = write_back.message(parts, call, record, version) if record else None
+    stored = await to_thread.run_sync(
+        parts.store.record,
         record,
-        [_issued(call, card, record) for card in shown],
-        call.facts.entry(outcome=outcome, status=200),
+        [_issued(call, card, record) for card in said.shown],
+        call.facts.entry(outcome=said.outcome, status=200),
         message,
     )
     call.facts.written = True
     if message:
-        call.parts.bell.ring()
-    _count(call, shown, outcome)
-    answer = HookAnswer(
-        cards=[card.body for card in shown],
-        system_actions=(
-            write_back.system_actions(call.parts, call, stored, version) if stored else []
-        ),
-        outcome=outcome,
+        parts.bell.ring()
+    _count(call, said.outcome, said.shown)
+    if stored and write_back.is_inline(parts, call):
+        await unless_left(write_back.inline(parts, call, stored, version))
+    return HookAnswer(
+        cards=[card.body for card in said.shown],
+        system_actions=write_back.system_actions(parts, call, stored, version) if stored else [],
+        outcome=said.outcome,
     )
-    return answer, stored, version
 
 
 def _version(call: Call, states: dict[str, prefetch.KeyState]) -> FhirVersion:
@@ -199,11 +227,7 @@ def _issued(call: Call, card: cards.Card, record: AssessmentRecord | None) -> Is
     )
 
 
-def _count_refusal(call: Call, outcome: str) -> None:
-    call.parts.metrics.count_assessment(service=call.definition.id, outcome=outcome)
-
-
-def _count(call: Call, shown: list[cards.Card], outcome: str) -> None:
+def _count(call: Call, outcome: str, shown: Sequence[cards.Card] = ()) -> None:
     call.parts.metrics.count_assessment(service=call.definition.id, outcome=outcome)
     for card in shown:
         call.parts.metrics.count_card(service=call.definition.id, kind=card.kind)

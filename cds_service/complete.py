@@ -8,7 +8,9 @@ within the deadline; whatever cannot be read stays missing, with the reason.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from cds_service.call import Call
 from cds_service.delivery.scopes import Reading, may_read
@@ -42,7 +44,23 @@ class NoAccess:
     reason: str = ""
 
 
-async def complete(call: Call, states: dict[str, KeyState]) -> dict[str, KeyState]:
+T = TypeVar("T")
+
+
+class Watch(Protocol):
+    """Awaits work for as long as somebody waits for what comes of it."""
+
+    async def __call__(self, work: Coroutine[Any, Any, T]) -> T: ...
+
+
+async def no_watch(work: Coroutine[Any, Any, T]) -> T:
+    """Nobody can leave."""
+    return await work
+
+
+async def complete(
+    call: Call, states: dict[str, KeyState], unless_left: Watch = no_watch
+) -> dict[str, KeyState]:
     """`states`, with every key that was missing, or sent in part, read in its place.
 
     A key whose reading fails keeps what was sent of it. Raises BadRequest for a token that was
@@ -55,10 +73,15 @@ async def complete(call: Call, states: dict[str, KeyState]) -> dict[str, KeyStat
     access = access_of(call)
     if isinstance(access, NoAccess):
         return states | _unread(states, access)
+    read = await unless_left(_read_all(call, access, lacking))
+    return states | {key: _better(states[key], state) for key, state in read.items()}
+
+
+async def _read_all(call: Call, access: Access, keys: Iterable[str]) -> dict[str, KeyState]:
     # A group: when the call is given up, so is everything that it asked for.
     async with asyncio.TaskGroup() as group:
-        reading = {key: group.create_task(_read(call, access, key)) for key in lacking}
-    return states | {key: _better(states[key], task.result()) for key, task in reading.items()}
+        reading = {key: group.create_task(_read(call, access, key)) for key in keys}
+    return {key: task.result() for key, task in reading.items()}
 
 
 def check_subject(call: Call) -> None:

@@ -96,6 +96,11 @@ async def inline(
     return result
 
 
+def is_inline(parts: Parts, call: Call) -> bool:
+    """Whether `inline` is this call's way."""
+    return _plan(parts, call).way is Way.INLINE
+
+
 def _is_there(parts: Parts, record: AssessmentRecord, base: str) -> bool:
     try:
         kept = parts.store.inline_result(record.id)

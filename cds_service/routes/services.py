@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -41,9 +42,8 @@ def router(parts: Parts) -> APIRouter:
         note(request, service=definition.id, hook_instance=hook_request.hook_instance)
         caller = client_of_call(parts, caller, hook_request.fhir_server)
         note_caller(request, caller)
-        answer = await unless_client_leaves(
-            request, assess(parts, hook_request, definition, caller, facts)
-        )
+        watch = partial(unless_client_leaves, request)
+        answer = await assess(parts, hook_request, definition, caller, facts, watch)
         note(request, outcome=answer.outcome)
         return json_bytes(hook_response(answer.cards, answer.system_actions))
 
