@@ -2,6 +2,7 @@
 
 from fhir_mapping.concepts import Catalog, ConceptsError, load_catalog
 from fhir_mapping.mapping import CompiledMapping, MappingError, compile_mapping
+from fhir_mapping.relevance import reads
 from fhir_mapping.templates import prefetch_templates
 from fhir_mapping.vector import (
     Absent,
@@ -32,4 +33,5 @@ __all__ = [
     "load_catalog",
     "map_features",
     "prefetch_templates",
+    "reads",
 ]

@@ -1,6 +1,6 @@
 """The mapping: what a manifest asks for, resolved once against the catalog of concepts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,7 +9,7 @@ from fhir_mapping.codes import CodeKey, by_system, spellings
 from fhir_mapping.concepts import Catalog, Concept, Derived, FindingRule
 from fhir_mapping.patient import BIRTH_DATE, GENDER, PatientSlot
 from fhir_mapping.selection import STATISTICS, Slot
-from fhir_mapping.units import Rounding, rounding
+from fhir_mapping.units import Rounding, UnitReader, rounding
 
 DECEASED = "deceased"
 
@@ -29,8 +29,29 @@ class DerivedSlot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A concept that is read, and how a value is read that stands under one of its codes.
+
+    `molar_only`: the code's mass would be another substance's, so `reader` knows no mass.
+    """
+
+    concept: str
+    title: str
+    molar_only: bool
+    reader: UnitReader
+    rounded: Rounding
+
+
+# By code, then by system: few codes of a record are wanted, and all have the same few systems.
+WantedCodes = Mapping[str, Mapping[str, Wanted]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledMapping:
-    """Everything that `map_features` needs, looked up once: see `compile_mapping`."""
+    """Everything that `map_features` needs, looked up once: see `compile_mapping`.
+
+    `concept_of` and `wanted` have the same keys.
+    """
 
     catalog: Catalog
     order: tuple[str, ...]
@@ -40,7 +61,7 @@ class CompiledMapping:
     derived: Mapping[str, DerivedSlot]
     findings: tuple[FindingRule, ...]
     concept_of: Mapping[tuple[str, str], str]
-    molar_only: frozenset[CodeKey]
+    wanted: WantedCodes
     rounded: Mapping[str, Rounding]
     system_names: Mapping[str, str]
 
@@ -69,6 +90,7 @@ def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMa
     everything = [*slots, *settling, *(i for d in derived.values() for i in d.ingredients.values())]
     domain = manifest.get("domain", {})
     read = {slot.concept for slot in everything}
+    rounded = {id_: rounding(concept.decimals) for id_, concept in catalog.concepts.items()}
     return CompiledMapping(
         catalog=catalog,
         order=tuple(feature["name"] for feature in manifest["features"]),
@@ -82,10 +104,8 @@ def compile_mapping(catalog: Catalog, manifest: Mapping[str, Any]) -> CompiledMa
         concept_of={
             key: id_ for id_ in read for key in _keys(catalog, catalog.concepts[id_].loinc)
         },
-        molar_only=frozenset(
-            key for id_ in read for key in _keys(catalog, catalog.concepts[id_].molar_loinc)
-        ),
-        rounded={id_: rounding(concept.decimals) for id_, concept in catalog.concepts.items()},
+        wanted=_wanted(catalog, read, rounded),
+        rounded=rounded,
         system_names=by_system(catalog.systems),
     )
 
@@ -175,6 +195,28 @@ def _derived_slot(catalog: Catalog, concept: Concept, slot: Slot) -> DerivedSlot
 
 def _settling_slot(concept: Concept, rule: Mapping[str, Any]) -> Slot:
     return _slot(concept, {**rule, "name": concept.id})
+
+
+def _wanted(catalog: Catalog, read: Iterable[str], rounded: Mapping[str, Rounding]) -> WantedCodes:
+    found: dict[str, dict[str, Wanted]] = {}
+    for concept in (catalog.concepts[id_] for id_ in read):
+        for reader, codes in (
+            (concept.reader, concept.loinc),
+            # Last, as they are among the others too.
+            (concept.molar_reader, concept.molar_loinc),
+        ):
+            if reader is None:
+                continue
+            wanted = Wanted(
+                concept=concept.id,
+                title=concept.title,
+                molar_only=reader is concept.molar_reader,
+                reader=reader,
+                rounded=rounded[concept.id],
+            )
+            for system, code in _keys(catalog, codes):
+                found.setdefault(code, {})[system] = wanted
+    return found
 
 
 def _keys(catalog: Catalog, codes: tuple[str, ...]) -> Iterator[CodeKey]:

@@ -5,6 +5,8 @@ have in another form. R4 and R4B have the same ones here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from fhir_mapping.versions import FhirVersion
@@ -85,22 +87,77 @@ FORMS: Mapping[str, Mapping[str, Mapping[type, Versions]]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What, in a resource of one type, could still exclude a version: its elements' names, and the
+    forms of elements that all versions have."""
+
+    elements: frozenset[str]
+    forms: tuple[tuple[str, frozenset[type]], ...]
+
+    def is_in(self, resource: Mapping[str, Any]) -> bool:
+        for element, forms in self.forms:
+            if type(resource.get(element)) in forms:
+                return True
+        return not self.elements.isdisjoint(resource)
+
+
+class VersionMarks:
+    """The marks of the resources looked at so far, in any order; it holds none of them.
+
+    Every resource of a call counts, also one that no feature is read from.
+    """
+
+    __slots__ = ("_allowed", "_telling")
+
+    def __init__(self) -> None:
+        self._allowed = _ALL
+        self._telling = _telling(_ALL)
+
+    def look_at(self, resource: Any) -> None:
+        """Total: any JSON may be given."""
+        kind = resource.get("resourceType") if isinstance(resource, dict) else None
+        telling = self._telling.get(kind) if isinstance(kind, str) else None
+        # Most resources tell nothing that is not known yet.
+        if telling and telling.is_in(resource):
+            for versions in _marks(resource):
+                self._allowed &= versions
+            self._telling = _telling(self._allowed)
+
+    @property
+    def version(self) -> FhirVersion:
+        """The one version that all marks allow; R4 where they allow it, or contradict."""
+        # Either R4 is allowed, or nothing is, or exactly one of STU3 and R5.
+        return next(iter(self._allowed)) if len(self._allowed) == 1 else FhirVersion.R4
+
+
 def version_of(resources: Iterable[Any]) -> FhirVersion:
     """The one version that all marks allow; R4 where they allow it, or contradict each other."""
-    allowed = _ALL
+    marks = VersionMarks()
     for resource in resources:
-        for versions in _marks(resource):
-            allowed &= versions
-    # Either R4 is allowed, or nothing is, or exactly one of STU3 and R5.
-    return next(iter(allowed)) if len(allowed) == 1 else FhirVersion.R4
+        marks.look_at(resource)
+    return marks.version
 
 
-def _marks(resource: Any) -> Iterator[Versions]:
-    kind = resource.get("resourceType") if isinstance(resource, dict) else None
-    if not isinstance(kind, str):
-        return
-    marks = MARKS.get(kind, {})
-    for element in marks.keys() & resource.keys():
-        yield marks[element]
+def _marks(resource: Mapping[str, Any]) -> Iterator[Versions]:
+    kind = resource["resourceType"]
+    for element, versions in MARKS[kind].items():
+        if element in resource:
+            yield versions
     for element, forms in FORMS.get(kind, {}).items():
         yield forms.get(type(resource.get(element)), _ALL)
+
+
+@cache
+def _telling(allowed: Versions) -> Mapping[str, _Telling]:
+    """By type. There are no more of these tables than there are sets of versions."""
+    return {
+        kind: _Telling(
+            frozenset(name for name, versions in marks.items() if allowed - versions),
+            tuple(
+                (name, frozenset(form for form, versions in forms.items() if allowed - versions))
+                for name, forms in FORMS.get(kind, {}).items()
+            ),
+        )
+        for kind, marks in MARKS.items()
+    }

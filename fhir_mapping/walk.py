@@ -6,16 +6,15 @@ vector = map_features(mapping, resources, as_of=now, patient_id="123")
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
-from fhir_mapping.codes import code_keys
-from fhir_mapping.concepts import Concept
 from fhir_mapping.findings import MEDICATION_TYPES, condition_shows, medication_shows
-from fhir_mapping.mapping import CompiledMapping, DerivedSlot
+from fhir_mapping.mapping import CompiledMapping, DerivedSlot, Wanted
 from fhir_mapping.patient import PatientFacts
+from fhir_mapping.relevance import Hit, hits
 from fhir_mapping.resources import (
     Reading,
     Subject,
@@ -34,7 +33,6 @@ from fhir_mapping.selection import (
     statistic_for,
 )
 from fhir_mapping.times import read_datetime, read_effective
-from fhir_mapping.units import UnitReader
 from fhir_mapping.vector import (
     REASON_ORDER,
     Absent,
@@ -114,58 +112,33 @@ class _Walk:
         return self.as_of.tzinfo
 
     def take(self, sent: dict[str, Any]) -> None:
-        resource = as_r4(sent)
-        kind = resource.get("resourceType")
+        kind = sent.get("resourceType")
         if kind == "Observation":
-            self.observation(resource)
+            # First of all, as most of a record is about what nobody asks for.
+            if found := hits(sent, self.mapping.wanted):
+                self.observation(as_r4(sent), found)
         elif kind == "Patient":
-            self.patient.take(resource)
+            self.patient.take(as_r4(sent))
         elif kind == "Condition":
-            self.condition(resource)
+            self.condition(as_r4(sent))
         elif isinstance(kind, str) and kind in MEDICATION_TYPES:
-            self.medication(resource)
+            self.medication(as_r4(sent))
 
     # ------------------------------------------------------------------------- Observations
 
-    def observation(self, observation: dict[str, Any]) -> None:
-        hits = list(self._hits(observation))
-        if not hits:
-            return
-        context = self._context(observation)
-        for concept, element in hits:
+    def observation(self, observation: dict[str, Any], found: list[Hit]) -> None:
+        context: _Context | AbsentReason | None = None
+        for element, wanted in found:
+            if len(wanted) > 1:
+                # Two codings that name two quantities: which was measured is not certain.
+                for each in wanted:
+                    self._refuse(each.concept, AbsentReason.CODE_CONFLICT)
+                continue
+            context = context or self._context(observation)
             if isinstance(context, AbsentReason):
-                self._refuse(concept, context)
+                self._refuse(wanted[0].concept, context)
             else:
-                self._offer(concept, element, context)
-
-    def _hits(self, observation: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The concepts that this Observation, or a component of it, is about."""
-        yield from self._hit(observation)
-        components = observation.get("component")
-        for component in components if isinstance(components, list) else ():
-            if isinstance(component, dict):
-                yield from self._hit(component)
-
-    def _hit(self, element: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        code = element.get("code")
-        codings = code.get("coding") if isinstance(code, dict) else None
-        if not isinstance(codings, list):
-            return
-        concepts = set()
-        for coding in codings:
-            if isinstance(coding, dict):
-                system, value = coding.get("system"), coding.get("code")
-                if isinstance(system, str) and isinstance(value, str):
-                    concept = self.mapping.concept_of.get((system.strip(), value.strip()))
-                    if concept:
-                        concepts.add(concept)
-        if len(concepts) > 1:
-            # Two codings that name two quantities: which of them was measured is not certain.
-            for concept in concepts:
-                self._refuse(concept, AbsentReason.CODE_CONFLICT)
-        else:
-            for concept in concepts:
-                yield concept, element
+                self._offer(wanted[0], element, context)
 
     def _context(self, observation: dict[str, Any]) -> "_Context | AbsentReason":
         """What holds for all components: may it be used, whose is it, when was it."""
@@ -220,29 +193,17 @@ class _Walk:
         for selection in self.selections[concept]:
             selection.refuse(reason, effective)
 
-    def _offer(self, concept: str, element: dict[str, Any], context: "_Context") -> None:
+    def _offer(self, wanted: Wanted, element: dict[str, Any], context: "_Context") -> None:
         if element.get("modifierExtension"):
-            self._refuse(concept, AbsentReason.MODIFIED)
+            self._refuse(wanted.concept, AbsentReason.MODIFIED)
             return
-        known = self.mapping.catalog.concepts[concept]
-        reading = read_quantity(
-            element, self._reader(known, element), self.mapping.rounded[concept]
-        )
+        reading = read_quantity(element, wanted.reader, wanted.rounded)
         if isinstance(reading, AbsentReason):
-            self._refuse(concept, reading)
+            self._refuse(wanted.concept, reading)
             return
-        source = context.source(known.title, reading)
-        for selection in self.selections[concept]:
+        source = context.source(wanted.title, reading)
+        for selection in self.selections[wanted.concept]:
             self._add(selection, reading, context, source)
-
-    def _reader(self, known: Concept, element: dict[str, Any]) -> UnitReader:
-        """Of a code whose mass would be another substance's, the molar units only."""
-        if known.molar_reader and not self.mapping.molar_only.isdisjoint(
-            code_keys(element.get("code"))
-        ):
-            return known.molar_reader
-        assert known.reader is not None  # noqa: S101 - only Patient concepts have none
-        return known.reader
 
     def _add(
         self, selection: Selection, reading: Reading, context: "_Context", source: Source
