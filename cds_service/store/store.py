@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from anyio import to_thread
 
 from cds_service.audit.chain import ChainWriter
 from cds_service.errors import StoreUnavailable
@@ -38,7 +39,7 @@ from cds_service.store.transactions import Transactions
 
 
 class Store:
-    """Synchronous and thread-safe: the shell calls it in worker threads.
+    """Thread-safe and synchronous, but for `recorded`: the shell calls the rest in worker threads.
 
     Every method raises StoreUnavailable when the database cannot serve it, and then has stored
     nothing.
@@ -99,6 +100,16 @@ class Store:
             return stored
 
         return self._transactions.write(work)
+
+    async def recorded(
+        self,
+        assessment: AssessmentRecord | None,
+        cards: Sequence[IssuedCard],
+        audit: AuditEntry,
+        message: OutboxMessage | None,
+    ) -> AssessmentRecord | None:
+        """`record` for whoever is on the event loop."""
+        return await to_thread.run_sync(self.record, assessment, cards, audit, message)
 
     def risk_assessment(self, id: str) -> AssessmentRecord | None:
         """The assessment with this id."""

@@ -104,6 +104,15 @@ class MemoryStore:
             seal_call()
         return stored
 
+    async def recorded(
+        self,
+        assessment: AssessmentRecord | None,
+        cards: Sequence[IssuedCard],
+        audit: AuditEntry,
+        message: OutboxMessage | None,
+    ) -> AssessmentRecord | None:
+        return self.record(assessment, cards, audit, message)
+
     def risk_assessment(self, id: str) -> AssessmentRecord | None:
         with self._transaction() as tables:
             return tables.assessments.get(id)
