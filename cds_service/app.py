@@ -236,6 +236,7 @@ def application(parts: Parts) -> FastAPI:
             Middleware(Observe, metrics=parts.metrics),
             Middleware(AuditCalls, parts=parts, refusals=refusals),
             Middleware(Calls, settings=parts.settings),
+            Middleware(services.HookCalls, parts=parts),
         ],
         exception_handlers={
             ServiceError: answer_service_error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from email.message import Message
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import orjson
 from anyio import to_thread
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from cds_service.errors import BadRequest, BodyTooLarge, NotJson
 
@@ -40,6 +42,8 @@ async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) 
     return await to_thread.run_sync(parse_object, body, max_depth)
 
 
+# The same few pairs again and again; a caller who sends others has them read each time.
+@lru_cache(maxsize=64)
 def check_is_json(content_type: str | None, content_encoding: str | None) -> None:
     """Raises NotJson unless the headers declare plain UTF-8 JSON."""
     # A compressed body is refused rather than unpacked: a small one can hold gigabytes.
@@ -57,18 +61,24 @@ def check_is_json(content_type: str | None, content_encoding: str | None) -> Non
 
 
 async def read_bounded(request: Request, max_bytes: int) -> bytes:
-    """The body, whether its length was announced or not; raises BodyTooLarge as early as it can."""
+    """The body, whether its length was announced or not; raises BodyTooLarge as early as it can,
+    ClientDisconnect where it ends before its end."""
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced[:20]) > max_bytes:
         raise _too_large(max_bytes)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
         chunks.append(chunk)
-    return b"".join(chunks)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def parse_object(body: bytes, max_depth: int) -> dict[str, Any]:

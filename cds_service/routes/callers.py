@@ -19,7 +19,7 @@ async def caller_of(parts: Parts, request: Request) -> Caller:
     caller = await parts.clients.authenticate(
         # Several fields are one, with commas (RFC 9110, section 5.3); that is no token.
         ", ".join(request.headers.getlist("authorization")) or None,
-        endpoint=f"{parts.settings.public_url}{request.url.path}",
+        endpoint=f"{parts.settings.public_url}{request.scope['path']}",
         now=parts.clock(),
         address=request.client.host if request.client else None,
     )
