@@ -7,8 +7,8 @@ or a caller. An unknown path is counted under one label, so that a scanner canno
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -25,10 +25,17 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 # CDS Hooks asks for an answer "on the order of 500 ms": the buckets are densest around that.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
 
+Count = Callable[[], None]
+Observe = Callable[[float], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """The counters and histograms of one application; thread-safe."""
+    """The counters and histograms of one application; thread-safe.
+
+    What is counted in every call is kept by its labels: to look it up takes longer than to count.
+    There is no more of it than there are series.
+    """
 
     registry: CollectorRegistry
     requests: Counter
@@ -37,20 +44,40 @@ class Metrics:
     assessments: Counter
     unaudited: Counter
     deliveries: Counter
+    _requests: dict[tuple[str, str, int], tuple[Count, Observe]] = field(
+        default_factory=dict, init=False
+    )
+    _cards: dict[tuple[str, str], Count] = field(default_factory=dict, init=False)
+    _assessments: dict[tuple[str, str], Count] = field(default_factory=dict, init=False)
 
     def count_request(self, *, route: str, method: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template such as `/fhir/RiskAssessment/{id}`."""
         verb = method if method in METHODS else "other"
-        self.requests.labels(route=route, method=verb, status=str(status)).inc()
-        self.seconds.labels(route=route, method=verb).observe(seconds)
+        found = self._requests.get((route, verb, status))
+        if found is None:
+            found = self._requests[route, verb, status] = (
+                self.requests.labels(route=route, method=verb, status=str(status)).inc,
+                self.seconds.labels(route=route, method=verb).observe,
+            )
+        count, observe = found
+        count()
+        observe(seconds)
 
     def count_card(self, *, service: str, kind: str) -> None:
         """One card shown; `kind` is the card's kind in `cards.py`."""
-        self.cards.labels(service=service, kind=kind).inc()
+        count = self._cards.get((service, kind))
+        if count is None:
+            count = self.cards.labels(service=service, kind=kind).inc
+            self._cards[service, kind] = count
+        count()
 
     def count_assessment(self, *, service: str, outcome: str) -> None:
         """One call assessed; `outcome` is a name out of `assess.py`'s short list."""
-        self.assessments.labels(service=service, outcome=outcome).inc()
+        count = self._assessments.get((service, outcome))
+        if count is None:
+            count = self.assessments.labels(service=service, outcome=outcome).inc
+            self._assessments[service, outcome] = count
+        count()
 
     def count_unaudited(self, *, calls: int, answered: bool) -> None:
         """Calls without an audit row; an answer that could not be put on record became a 503."""
