@@ -109,7 +109,7 @@ def begin(scope: Scope, action: str, received_at: datetime) -> CallFacts:
     """The facts of a call that comes in; `facts_of` finds them again."""
     client = scope.get("client")
     facts = CallFacts(action=action, received_at=received_at, address=client[0] if client else None)
-    facts.look_at(*_texts(scope))
+    facts.kinds |= suspicious(_texts(scope))
     scope[_KEY] = facts
     return facts
 
@@ -127,13 +127,10 @@ def note_caller(request: Request, caller: Caller) -> None:
         facts.caller = caller
 
 
-def _texts(scope: Scope) -> Iterator[str]:
-    yield scope["path"]
-    yield scope.get("raw_path", b"").decode("latin-1")
-    yield scope["query_string"].decode("latin-1")
-    for name, value in scope["headers"]:
-        if name not in _SECRET_HEADERS:
-            yield value.decode("latin-1")
+def _texts(scope: Scope) -> list[str]:
+    headers = [value for name, value in scope["headers"] if name not in _SECRET_HEADERS]
+    sent = [scope.get("raw_path", b""), scope["query_string"], *headers]
+    return [scope["path"], *[text.decode("latin-1") for text in sent]]
 
 
 def _ids_of_feedback(body: Mapping[str, Any]) -> Iterator[object]:
