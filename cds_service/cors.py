@@ -32,12 +32,26 @@ class Cors(CORSMiddleware):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not any(name == b"origin" for name, _ in scope["headers"]):
+            await self._without_origin(scope, receive, send)
+            return
+
         async def varied(message: Message) -> None:
             if message["type"] == "http.response.start" and not self.allow_all_origins:
                 _vary_by_origin(MutableHeaders(scope=message))
             await send(message)
 
         await super().__call__(scope, receive, varied)
+
+    async def _without_origin(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What Starlette does then, without its copies: most calls come from no browser."""
+
+        async def varied(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                _vary(message)
+            await send(message)
+
+        await self.app(scope, receive, varied)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         plain = super().preflight_response(request_headers)
@@ -51,6 +65,14 @@ class Cors(CORSMiddleware):
         refusal = fault_answer(BadRequest("This origin, method or header is not allowed."))
         refusal.headers.update(kept)
         return refusal
+
+
+def _vary(start: Message) -> None:
+    headers = start.get("headers", ())
+    if any(name == b"vary" for name, _ in headers):
+        _vary_by_origin(MutableHeaders(scope=start))
+    else:
+        start["headers"] = [*headers, (b"vary", b"Origin")]
 
 
 def _vary_by_origin(headers: MutableHeaders) -> None:
