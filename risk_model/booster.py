@@ -32,6 +32,7 @@ with _hidden("pandas", "sklearn"):
 
 Row = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
+Leaves = npt.NDArray[np.int32]
 Booster = xgboost.Booster
 
 
@@ -47,6 +48,17 @@ def load_booster(content: bytes) -> Booster:
     return booster
 
 
+def part_of(booster: Booster, begin: int, end: int) -> Booster:
+    """The booster of its trees `begin` up to but not including `end`, one round each; one thread.
+
+    It has all the columns.
+    """
+    part = booster[begin:end]
+    # As after loading: the number of threads is not among what is taken over.
+    part.set_param({"nthread": 1})
+    return part
+
+
 def margins_and_shap_values(booster: Booster, rows: Row) -> tuple[Floats, Floats]:
     """Log-odds before calibration, and exact TreeSHAP of them; NaN marks an absent feature.
 
@@ -59,3 +71,11 @@ def margins_and_shap_values(booster: Booster, rows: Row) -> tuple[Floats, Floats
     margins = booster.predict(matrix, output_margin=True, validate_features=False)
     shap_values = booster.predict(matrix, pred_contribs=True, validate_features=False)
     return np.asarray(margins, dtype=np.float64), np.asarray(shap_values, dtype=np.float64)
+
+
+def leaves_and_shap_values(booster: Booster, rows: Row) -> tuple[Leaves, Row]:
+    """[rows, trees] each tree's leaf, by its node's number, and [rows, columns] exact TreeSHAP."""
+    matrix = xgboost.DMatrix(rows, nthread=1)
+    leaves = booster.predict(matrix, pred_leaf=True, validate_features=False)
+    shap_values = booster.predict(matrix, pred_contribs=True, validate_features=False)
+    return np.asarray(leaves, dtype=np.int32).reshape(len(rows), -1), shap_values[:, :-1]

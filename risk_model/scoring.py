@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from risk_model.booster import Booster, Floats, load_booster, margins_and_shap_values
+from risk_model.booster import Booster, Floats, Row, load_booster, margins_and_shap_values
 from risk_model.calibration import Calibration, parse_calibration
 from risk_model.explanation import Contribution, explain
 from risk_model.manifest import (
@@ -28,9 +28,13 @@ from risk_model.preprocessing import (
     parse_preprocessing,
     preprocess_rows,
 )
+from risk_model.tables import Tables, tabulate
 from risk_model.verify import VerifiedFiles, read_verified
 
 GOLDEN_TOLERANCE = 1e-6
+# In log-odds: more than sums of hundreds of 32-bit figures differ by, in whatever order.
+_ROUNDING = 1e-5
+_NUMBERS = (int, float, np.integer, np.floating)
 _REINSTALL = "Install the xgboost version that the manifest names, or train the model again"
 
 
@@ -38,7 +42,8 @@ _REINSTALL = "Install the xgboost version that the manifest names, or train the 
 class Model:
     """A verified, loaded model. Safe to share between threads: scoring changes nothing in it.
 
-    `preprocessing` None: the booster's columns are the features, as they are.
+    `preprocessing` None: the booster's columns are the features, as they are. `tables`: the
+    booster's answers, looked up instead of computed; None: XGBoost computes each.
     """
 
     manifest: Manifest
@@ -46,6 +51,7 @@ class Model:
     booster: Booster
     calibration: Calibration
     preprocessing: Preprocessing | None = None
+    tables: Tables | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +80,18 @@ class InsufficientData:
     groups: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Golden:
+    """A golden case that XGBoost has computed as the training machine's did."""
+
+    name: str
+    values: Mapping[str, float]
+    computed: RiskEstimate
+
+
 def load_model(directory: Path) -> Model:
-    """Verify, parse, load, recompute the golden scores; raises ArtifactError."""
+    """Verify, parse, load, recompute the golden scores, by XGBoost and then from tables; raises
+    ArtifactError."""
     files = read_verified(directory)
     preprocessing = _preprocessing(files)
     model = Model(
@@ -85,8 +101,8 @@ def load_model(directory: Path) -> Model:
         calibration=parse_calibration(files.json(CALIBRATION)),
         preprocessing=None if preprocessing and preprocessing.changes_nothing else preprocessing,
     )
-    _recompute_golden_scores(model, files.json(GOLDEN_SCORES))
-    return model
+    golden = _recompute_golden_scores(model, files.json(GOLDEN_SCORES))
+    return _with_tables(model, golden)
 
 
 def score(model: Model, values: Mapping[str, float]) -> RiskEstimate | InsufficientData:
@@ -132,15 +148,15 @@ def sigmoid(log_odds: float) -> float:
 
 def _estimate(model: Model, values: Mapping[str, float], row: Floats) -> RiskEstimate:
     columns = preprocess_rows(model.preprocessing, row) if model.preprocessing else row
-    margins, shap_values = margins_and_shap_values(model.booster, columns.astype(np.float32))
-    log_odds = float(model.calibration.log_odds(margins)[0])
+    margin, column_shares, expected = _answered(model, columns.astype(np.float32))
+    log_odds = float(model.calibration.log_odds(np.array([margin]))[0])
     probability = sigmoid(log_odds)
     baseline, contributions = explain(
         model.manifest.features,
         values,
-        _shares(model, shap_values[0, :-1]),
+        _by_feature(model, column_shares),
         log_odds,
-        model.calibration.scale(float(margins[0]), float(shap_values[0, -1])),
+        model.calibration.scale(margin, expected),
     )
     return RiskEstimate(
         probability=probability,
@@ -151,9 +167,20 @@ def _estimate(model: Model, values: Mapping[str, float], row: Floats) -> RiskEst
     )
 
 
-def _shares(model: Model, column_shares: Floats) -> list[float]:
-    own = by_feature(model.preprocessing, column_shares) if model.preprocessing else column_shares
-    shares: list[float] = own.tolist()
+def _answered(model: Model, columns: Row) -> tuple[float, list[float], float]:
+    """(margin, what each column adds to the expected margin, expected margin) of one row."""
+    if model.tables:
+        margin, shares = model.tables.margin_and_shares(columns[0])
+        return margin, shares, model.tables.expected
+    margins, shap_values = margins_and_shap_values(model.booster, columns)
+    *shares, expected = shap_values[0].tolist()
+    return float(margins[0]), shares, expected
+
+
+def _by_feature(model: Model, column_shares: list[float]) -> list[float]:
+    if not model.preprocessing:
+        return column_shares
+    shares: list[float] = by_feature(model.preprocessing, np.array(column_shares)).tolist()
     return shares
 
 
@@ -179,7 +206,7 @@ def _entered(feature: Feature, value: float) -> float:
 
 def _number(feature: Feature, value: object) -> float:
     # bool is an int to Python, and to nobody who writes a blood pressure.
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         raise ValueError(f"{feature.name}: {value!r} is not a number")
     number = float(value)
     if not math.isfinite(number):
@@ -209,21 +236,59 @@ def _booster(files: VerifiedFiles, preprocessing: Preprocessing | None) -> Boost
     return booster
 
 
-def _recompute_golden_scores(model: Model, raw: Any) -> None:
+def _recompute_golden_scores(model: Model, raw: Any) -> list[_Golden]:
     """Proves that this machine's XGBoost computes what the training machine's did."""
     try:
         cases = [(c["name"], c["values"], float(c["probability"])) for c in raw["cases"]]
-        scored = [(name, score(model, values), expected) for name, values, expected in cases]
+        scored = [(*case, score(model, case[1])) for case in cases]
     except (KeyError, TypeError, ValueError) as fault:
         raise ArtifactError(GOLDEN_SCORES, f"cannot be used ({fault!r})", _REINSTALL) from fault
     if not scored:
         raise ArtifactError(GOLDEN_SCORES, "holds no cases", "Train the model again")
-    for name, outcome, expected in scored:
-        _require_golden(name, outcome, expected)
+    return [
+        _Golden(name, values, _require_golden(name, outcome, expected))
+        for name, values, expected, outcome in scored
+    ]
 
 
-def _require_golden(name: str, outcome: RiskEstimate | InsufficientData, expected: float) -> None:
+def _require_golden(
+    name: str, outcome: RiskEstimate | InsufficientData, expected: float
+) -> RiskEstimate:
     got = outcome.probability if isinstance(outcome, RiskEstimate) else math.nan
-    if not abs(got - expected) <= GOLDEN_TOLERANCE:
-        problem = f"case {name!r} scores {got:.9f} here and {expected:.9f} when trained"
+    if isinstance(outcome, RiskEstimate) and abs(got - expected) <= GOLDEN_TOLERANCE:
+        return outcome
+    problem = f"case {name!r} scores {got:.9f} here and {expected:.9f} when trained"
+    raise ArtifactError(GOLDEN_SCORES, problem, _REINSTALL)
+
+
+def _with_tables(model: Model, golden: list[_Golden]) -> Model:
+    """The model, scored from tables from now on, if they hold it and give XGBoost's own bits.
+
+    Bits, because stored assessments are replayed and compared. With an XGBoost that rounds in other
+    places, it goes on computing. What is more than rounding is a fault, and refused.
+    """
+    tables = tabulate(model.booster)
+    if tables is None:
+        return model
+    looked_up = replace(model, tables=tables)
+    found = [score(looked_up, case.values) for case in golden]
+    if found == [case.computed for case in golden]:
+        return looked_up
+    for case, outcome in zip(golden, found, strict=True):
+        _require_rounding(case, outcome)
+    return model
+
+
+def _require_rounding(case: _Golden, outcome: RiskEstimate | InsufficientData) -> None:
+    found, computed = _log_odds(outcome), _log_odds(case.computed)
+    far = [name for name in computed if not abs(found[name] - computed[name]) <= _ROUNDING]
+    if far:
+        problem = f"case {case.name!r} has another {', '.join(far)} in tables than of XGBoost"
         raise ArtifactError(GOLDEN_SCORES, problem, _REINSTALL)
+
+
+def _log_odds(outcome: RiskEstimate | InsufficientData) -> dict[str, float]:
+    """All that an estimate is made of; the probability is their sum's."""
+    assert isinstance(outcome, RiskEstimate)  # noqa: S101 - of these values, XGBoost had an estimate
+    shares = {entry.feature: entry.log_odds for entry in outcome.contributions}
+    return {"baseline": outcome.baseline, **shares}
