@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := cds_service fhir_mapping risk_model model_training tests benchmarks
 
-.PHONY: help run test check bench reliability audit fuzz conformance servers setup format lock clean
+.PHONY: help run test check bench profile reliability audit fuzz conformance servers setup format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -24,8 +24,12 @@ check: .venv/.dev  ## formatter, linter, type checker
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 
-bench: .venv/.dev  ## benchmarks, as ratios to the floor of the same run
-	$(BIN)/python -m benchmarks
+OPTIONS ?=
+bench: .venv/.dev  ## benchmarks, as ratios to the floor of the same run (OPTIONS=--quick for a look)
+	$(BIN)/python -m benchmarks $(OPTIONS)
+
+profile: .venv/.dev  ## a flame graph of one worker under load: var/benchmarks/profile.svg
+	$(BIN)/python -m benchmarks.profile $(OPTIONS)
 
 reliability: .venv/.dev  ## 200 kills on each store, FHIR servers that fail: about 20 minutes
 	$(BIN)/python -m tests.reliability --publish docs/reliability.md

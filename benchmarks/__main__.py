@@ -1,15 +1,14 @@
-"""`make bench`: everything, in one run of about two minutes."""
+"""`make bench`: everything, in one run of about ten minutes."""
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,105 +17,121 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import calls, report, subjects, synthea
-from benchmarks.load import Slice, drive
+from benchmarks import memory, report, subjects, synthea, tables
+from benchmarks.lineup import NAMES, lined_up
 from benchmarks.machine import Cores, cores, machine, on_core, running_python
-from benchmarks.measures import Spread, percentile, ratios, spread
-from benchmarks.report import Footprint, Results, SizeResult, SyntheaResult
-from benchmarks.subjects import ROOT, Memory, Subject, SubjectFailed
+from benchmarks.measures import spread
+from benchmarks.rate import LADDER, measure_rates
+from benchmarks.rate import WORKERS as RATE_WORKERS
+from benchmarks.records import ROUNDS as RECORD_ROUNDS
+from benchmarks.records import measure_records
+from benchmarks.results import Footprint, Results
+from benchmarks.rounds import Measurement
+from benchmarks.subjects import ROOT, SubjectFailed
 
 VAR = ROOT / "var"
 # The store must lie on a disk: where /tmp is in memory a durable commit would cost nothing.
 OUT = VAR / "benchmarks" / "results.json"
+SIZES = [20, 100, 250, 500, 1000, 5000]
 STARTS = 5
-SYNTHEA_ROUNDS = 3
 STAGE_CALLS = {20: 200, 100: 200, 1000: 40}
-# About so many Observations go to each subject in one slice, in at least so many calls.
-OBSERVATIONS_A_SLICE = 15_000
-LEAST_CALLS, MOST_CALLS = 30, 250
 LEFT_OUT = "Left out: the Synthea records ({folder} not found; set CDS_DATA_DIR)."
 
 Step = Callable[[str], None]
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    STAGES = "stages"
+    START = "start"
+    SIZES = "sizes"
+    RECORDS = "records"
+    RATE = "rate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What to measure and how often."""
 
+    parts: frozenset[Part]
     sizes: list[int]
+    wanted: list[str]
     rounds: int
     connections: int
+    seconds: float
+    rate_seconds: float
+    starts: int
     records: list[list[synthea.Resource]]
 
     @property
     def steps(self) -> int:
-        """For the progress bar."""
-        slices = len(self.sizes) * (self.rounds + 1)
-        records = 2 * SYNTHEA_ROUNDS if self.records else 0
-        return STARTS + slices + records + len(STAGE_CALLS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """Both subjects, running side by side on one core; only one of them is driven at a time."""
-
-    floor: Subject
-    service: Subject
-
-    def alternate(
-        self, turn: int, bodies: Sequence[bytes], *, connections: int
-    ) -> tuple[Slice, Slice]:
-        """(floor, service), both with the same calls; who goes first alternates by `turn`."""
-        order = (self.floor, self.service) if turn % 2 else (self.service, self.floor)
-        taken = {s.name: drive(s, bodies, connections=connections) for s in order}
-        return taken[self.floor.name], taken[self.service.name]
-
-
-@dataclass(slots=True, kw_only=True)
-class Rounds:
-    """The slices of one size or one set of records, round by round."""
-
-    floor: list[Slice] = field(default_factory=list)
-    service: list[Slice] = field(default_factory=list)
-
-    def add(self, slices: tuple[Slice, Slice]) -> None:
-        """One round."""
-        self.floor.append(slices[0])
-        self.service.append(slices[1])
+        """At most, for the progress bar: a climb ends at the first rate that is not held."""
+        of_part = {
+            Part.STAGES: len(STAGE_CALLS),
+            Part.START: self.starts,
+            Part.SIZES: len(self.sizes) * (self.rounds + 1),
+            Part.RECORDS: 2 * RECORD_ROUNDS if self.records else 0,
+            Part.RATE: len(RATE_WORKERS) * len(LADDER),
+        }
+        return len(self.wanted) + sum(of_part[part] for part in self.parts)
 
 
 def bench(
+    only: Annotated[
+        list[Part] | None, typer.Option(help="Measure this alone; may be given several times.")
+    ] = None,
     size: Annotated[
         list[int], typer.Option(help="Observations of a call; may be given several times.", min=1)
-    ] = [20, 100, 1000],  # noqa: B006 (typer reads it once)
+    ] = SIZES,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Beside the floor and the service: {', '.join(NAMES[2:])}; or none."),
+    ] = None,
     rounds: Annotated[int, typer.Option(help="Alternating rounds for each size.", min=1)] = 5,
+    seconds: Annotated[float, typer.Option(help="About how long each slice takes.")] = 1.0,
+    rate_seconds: Annotated[float, typer.Option(help="How long each rate is held.")] = 10.0,
     connections: Annotated[int, typer.Option(help="Connections for throughput.", min=1)] = 8,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A look, in two minutes: short slices, two rounds.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Where the results go, as JSON.")] = OUT,
     publish: Annotated[
         list[Path] | None,
         typer.Option(help="Document to write tables into, between its `bench:` marks."),
     ] = None,
 ) -> None:
-    """Measure the service against the floor on this machine."""
-    console = Console()
+    """Measure the service against the floor, and others, on this machine."""
+    console = tables.console()
     folder = synthea.data_folder()
     with console.status("reading records"):
         records = synthea.read_records(folder) if folder.is_dir() else []
-    plan = Plan(sizes=size, rounds=rounds, connections=connections, records=records)
+    plan = Plan(
+        parts=frozenset(only or Part),
+        sizes=sorted(set(size)),
+        wanted=[*NAMES[:2], *(subject if subject is not None else NAMES[2:])],
+        rounds=2 if quick else rounds,
+        connections=connections,
+        seconds=0.2 if quick else seconds,
+        rate_seconds=3.0 if quick else rate_seconds,
+        starts=(2 if quick else STARTS) if Part.START in (only or Part) else 0,
+        records=records,
+    )
     try:
         results = run(plan, console)
     except SubjectFailed as fault:
         console.print(f"Nothing was measured: {fault}", style="red", markup=False)
         raise typer.Exit(1) from fault
-    report.show(results, console)
-    if not records:
+    long_run = memory.read(memory.OUT)
+    report.show_all(results, long_run, console)
+    if not records and Part.RECORDS in plan.parts:
         console.print(LEFT_OUT.format(folder=folder), style="yellow")
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(
         orjson.dumps(asdict(results), option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
     )
     for document in publish or []:
-        report.publish(document, report.blocks(results))
+        report.publish(document, report.blocks(results, long_run))
 
 
 def run(plan: Plan, console: Console) -> Results:
@@ -125,6 +140,7 @@ def run(plan: Plan, console: Console) -> Results:
     place = cores()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=VAR)))
+        folder.chmod(0o755)  # PostgreSQL does not run as root
         facts = machine(folder, sys.argv[1:])
         progress = stack.enter_context(_progress(console))
         task = progress.add_task("", total=plan.steps)
@@ -132,24 +148,40 @@ def run(plan: Plan, console: Console) -> Results:
         def step(what: str) -> None:
             progress.update(task, advance=1, description=what)
 
-        stack.enter_context(on_core(place.generator))
-        ready = [_start(folder / f"start-{n}", place, step) for n in range(STARTS)]
-        stages = {size: _stages(size, folder, place, step) for size in STAGE_CALLS}
-        both = Bench(
-            floor=stack.enter_context(subjects.floor(folder, place.subject)),
-            service=stack.enter_context(subjects.service(folder, place.subject)),
-        )
-        after_start = both.service.memory()
-        sizes = measure_sizes(both, plan, step)
-        whole = measure_records(both, plan.records, step) if plan.records else []
-        return Results(
-            machine=facts,
-            rounds=plan.rounds,
-            connections=plan.connections,
-            sizes=sizes,
-            synthea=whole,
-            footprint=_footprint(both, ready, after_start),
-            stages=stages,
+        results = Results(machine=facts, rounds=plan.rounds, connections=plan.connections)
+        with on_core(place.generator):
+            if Part.STAGES in plan.parts:
+                results.stages = {n: _stages(n, folder, place, step) for n in STAGE_CALLS}
+            ready = [_start(folder / f"start-{n}", place, step) for n in range(plan.starts)]
+            if plan.parts & {Part.SIZES, Part.RECORDS}:
+                _side_by_side(results, plan, folder, place, ready, step)
+        # The machine as it is: neither the workers nor the generator are pinned.
+        if Part.RATE in plan.parts:
+            results.rates = measure_rates(folder, step, seconds=plan.rate_seconds)
+        return results
+
+
+def _side_by_side(
+    results: Results, plan: Plan, folder: Path, place: Cores, ready: list[float], step: Step
+) -> None:
+    """What is measured with every subject on one core."""
+    with lined_up(folder, place, plan.sizes, plan.wanted, step) as line_up:
+        results.left_out, results.agreement = line_up.left_out, line_up.agreement
+        after_start = line_up.service.memory()
+        if Part.SIZES in plan.parts:
+            measurement = Measurement(
+                line_up, plan.sizes, connections=plan.connections, seconds=plan.seconds
+            )
+            results.sizes = measurement.run(plan.rounds, step)
+        if Part.RECORDS in plan.parts and plan.records:
+            results.synthea = measure_records(line_up, plan.records, step)
+        after_load = line_up.service.memory()
+        results.footprint = Footprint(
+            ready=spread(ready or [line_up.service.ready_seconds]),
+            after_start=after_start.resident,
+            after_load=after_load.resident,
+            peak=after_load.peak,
+            peaks={name: one.memory().peak for name, one in line_up.present.items()},
         )
 
 
@@ -180,134 +212,6 @@ def _stages(size: int, folder: Path, place: Cores, step: Step) -> dict[str, floa
         raise SubjectFailed((folder / "stages.log").read_text()[-2000:])
     found: dict[str, float] = orjson.loads(printed)
     return found
-
-
-# ------------------------------------------------------------------------------ made-up records
-
-
-def measure_sizes(both: Bench, plan: Plan, step: Step) -> list[SizeResult]:
-    """Every size in every round, so that a busy minute falls on all of them."""
-    busy = {size: Rounds() for size in plan.sizes}
-    calm = {size: Rounds() for size in plan.sizes}
-    scored_before = both.service.outcomes().get("scored", 0)
-    sent = 0
-    for turn in range(plan.rounds + 1):
-        for size in plan.sizes:
-            step(f"{size} Observations, round {turn}" if turn else f"{size} Observations, warm-up")
-            count = calls_a_slice(size)
-            made = _bodies(size, turn, 2 * count)
-            loaded = both.alternate(turn, made[:count], connections=plan.connections)
-            alone = both.alternate(turn, made[count:], connections=1)
-            sent += 2 * count
-            if turn:
-                busy[size].add(loaded)
-                calm[size].add(alone)
-    scored = both.service.outcomes().get("scored", 0) - scored_before
-    if scored != sent:
-        raise SubjectFailed(f"{sent} calls were sent, {scored} were scored")
-    return [_size_result(size, busy[size], calm[size]) for size in plan.sizes]
-
-
-def calls_a_slice(observations: int) -> int:
-    """Enough for a median, and not so many that a slice of large records takes long."""
-    return max(LEAST_CALLS, min(MOST_CALLS, OBSERVATIONS_A_SLICE // observations))
-
-
-def _bodies(size: int, turn: int, count: int) -> list[bytes]:
-    """New patients in every round: a known patient would be a repeat, and cheaper."""
-    seed = f"{time.time_ns()}-{turn}"
-    return list(calls.bodies(count, observations=size, seed=seed, now=calls.utc_now()))
-
-
-def _size_result(size: int, busy: Rounds, calm: Rounds) -> SizeResult:
-    floor, service = busy.floor, busy.service
-    alone = [latency for one in calm.service for latency in one.latencies]
-    floor_median = statistics.median(statistics.median(one.latencies) for one in calm.floor)
-    service_median = statistics.median(statistics.median(one.latencies) for one in calm.service)
-    return SizeResult(
-        observations=size,
-        kilobytes=len(_bodies(size, 0, 1)[0]) / 1000,
-        floor_per_second=spread([one.per_second for one in floor]),
-        service_per_second=spread([one.per_second for one in service]),
-        throughput_ratio=_over(service, floor, lambda one: one.per_second),
-        floor_cpu=statistics.median(one.cpu_per_call for one in floor) * 1000,
-        service_cpu=statistics.median(one.cpu_per_call for one in service) * 1000,
-        cpu_ratio=_over(service, floor, lambda one: one.cpu_per_call),
-        floor_median=floor_median * 1000,
-        service_median=service_median * 1000,
-        added=(service_median - floor_median) * 1000,
-        service_p95=percentile(alone, 0.95) * 1000,
-        service_p99=percentile(alone, 0.99) * 1000,
-    )
-
-
-def _over(one: list[Slice], other: list[Slice], figure: Callable[[Slice], float]) -> Spread:
-    return ratios([figure(taken) for taken in one], [figure(taken) for taken in other])
-
-
-# ------------------------------------------------------------------------------ Synthea's records
-
-
-def measure_records(
-    both: Bench, records: list[list[synthea.Resource]], step: Step
-) -> list[SyntheaResult]:
-    """As recorded, and moved to the present."""
-    services = orjson.loads(subjects.get(both.service.port, "/cds-services")[1])["services"]
-    recorded = [synthea.body(services[0]["prefetch"], resources) for resources in records]
-    behind = synthea.days_until(calls.utc_now().date())
-
-    def newest_before(days: int) -> list[bytes]:
-        return [synthea.moved(body, behind - days) for body in recorded]
-
-    return [
-        _records("as recorded", both, lambda _turn: recorded, step),
-        # Another day in each round: the same results once more would be a repeat, not a new call.
-        _records("moved to today", both, lambda turn: newest_before(turn + 1), step),
-    ]
-
-
-def _records(
-    title: str, both: Bench, bodies_of: Callable[[int], list[bytes]], step: Step
-) -> SyntheaResult:
-    rounds = Rounds()
-    before = both.service.outcomes()
-    for turn in range(SYNTHEA_ROUNDS):
-        step(f"Synthea records {title}, round {turn + 1}")
-        bodies = bodies_of(turn)
-        rounds.add(both.alternate(turn, bodies, connections=1))
-    outcomes = {
-        name: (count - before.get(name, 0)) // SYNTHEA_ROUNDS
-        for name, count in both.service.outcomes().items()
-    }
-    # Per record the median of its rounds: one record is slow because it is long, not by chance.
-    per_record = [
-        statistics.median(taken) * 1000
-        for taken in zip(*(one.latencies for one in rounds.service), strict=True)
-    ]
-    return SyntheaResult(
-        title=title,
-        records=len(bodies),
-        kilobytes_median=statistics.median(map(len, bodies)) / 1000,
-        kilobytes_most=max(map(len, bodies)) / 1000,
-        service_total=statistics.median(one.seconds for one in rounds.service),
-        floor_total=statistics.median(one.seconds for one in rounds.floor),
-        ratio=_over(rounds.floor, rounds.service, lambda one: one.seconds),
-        service_median=statistics.median(per_record),
-        service_p95=percentile(per_record, 0.95),
-        service_most=max(per_record),
-        outcomes=outcomes,
-    )
-
-
-def _footprint(both: Bench, ready: list[float], after_start: Memory) -> Footprint:
-    after_load = both.service.memory()
-    return Footprint(
-        ready=spread(ready),
-        after_start=after_start.resident,
-        after_load=after_load.resident,
-        peak=after_load.peak,
-        floor_peak=both.floor.memory().peak,
-    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,14 @@
-"""The load generator: connections that are kept open, each with one call in flight (closed loop).
-
-Written on bare streams, so that it stays well below what the floor costs on the other core. What
-`wrk` and `oha` cannot do is send a different patient with every call.
-"""
+"""The closed loop: so many connections, each sends its next call when the last one is answered."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.subjects import Subject, SubjectFailed
-
-PATH = "/cds-services/diabetes-risk"
-# One answer must fit what a stream reader may hold at once.
-READ_LIMIT = 1 << 20
+from benchmarks.connection import Connection, Request, connect, run
+from benchmarks.subjects import Subject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,50 +29,51 @@ class Slice:
 
 
 def drive(subject: Subject, bodies: Sequence[bytes], *, connections: int) -> Slice:
-    """Send every body once; raises SubjectFailed for any answer but 200."""
-    requests = [request(body) for body in bodies]
+    """Send every body once; raises SubjectFailed for any answer but 200.
+
+    With one connection the latencies are in the order of `bodies`.
+    """
+    requests = subject.requests(bodies)
     cpu_before = subject.cpu_seconds()
-    started = time.perf_counter()
-    latencies = asyncio.run(_all(subject, requests, connections))
-    seconds = time.perf_counter() - started
+    seconds, latencies = run(_all(subject, requests, min(connections, len(requests))))
     return Slice(
         seconds=seconds, latencies=latencies, cpu_seconds=subject.cpu_seconds() - cpu_before
     )
 
 
-def request(body: bytes) -> bytes:
-    """The whole HTTP request."""
-    head = (
-        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-async def _all(subject: Subject, requests: Sequence[bytes], connections: int) -> list[float]:
+async def _all(
+    subject: Subject, requests: Sequence[Request], connections: int
+) -> tuple[float, list[float]]:
+    """(seconds from the first call to the last answer, what each call took)."""
     waiting = iter(requests)
-    taken = await asyncio.gather(*(_connection(subject, waiting) for _ in range(connections)))
-    return [latency for latencies in taken for latency in latencies]
+    latencies: list[float] = []
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+    def answered(connection: Connection, status: int, body: bytes) -> None:
+        now = time.perf_counter()
+        latencies.append(now - connection.started)
+        if status != 200:
+            _fail(f"answered {status}: {body[:400]!r}")
+        elif (request := next(waiting, None)) is not None:
+            connection.send(request, now)
+        elif len(latencies) == len(requests) and not done.done():
+            done.set_result(None)
 
-async def _connection(subject: Subject, waiting: Iterator[bytes]) -> list[float]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", subject.port, limit=READ_LIMIT)
-    taken = []
-    for message in waiting:
-        started = time.perf_counter()
-        writer.write(message)
-        head = await reader.readuntil(b"\r\n\r\n")
-        answer = await reader.readexactly(_length(head))
-        taken.append(time.perf_counter() - started)
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise SubjectFailed(f"{subject.name} answered {head[:40]!r}: {answer[:400]!r}")
-    writer.close()
-    await writer.wait_closed()
-    return taken
+    def closed(_: Connection) -> None:
+        _fail("hung up in the middle of a call")
 
+    def _fail(how: str) -> None:
+        if not done.done():
+            done.set_exception(subject.failed(how))
 
-def _length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            return int(line.split(b":")[1])
-    raise SubjectFailed(f"an answer without a length: {head!r}")
+    opened = [await connect(subject.port, answered, closed) for _ in range(connections)]
+    started = time.perf_counter()
+    for connection in opened:
+        connection.send(next(waiting), time.perf_counter())
+    try:
+        await done
+        return time.perf_counter() - started, latencies
+    finally:
+        for connection in opened:
+            connection.busy = False
+            connection.transport.close()

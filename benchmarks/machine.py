@@ -43,7 +43,9 @@ class Cores:
     generator: int | None
 
 
-def machine(folder: Path, arguments: list[str]) -> Machine:
+def machine(
+    folder: Path, arguments: list[str], *, program: str = "python -m benchmarks"
+) -> Machine:
     """The facts of this machine; `folder` is on the disk that the store will be on."""
     return Machine(
         cpu=_cpu(),
@@ -53,7 +55,7 @@ def machine(folder: Path, arguments: list[str]) -> Machine:
         python=platform.python_version(),
         packages={name: version(name) for name in PACKAGES},
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        command=" ".join(["python -m benchmarks", *arguments]) if arguments else "make bench",
+        command=" ".join([program, *arguments]) if arguments else "make bench",
         load=os.getloadavg()[0],
         fsync_ms=_fsync_ms(folder),
     )

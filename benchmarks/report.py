@@ -1,118 +1,86 @@
-"""What was measured, for people: tables on a terminal, and the same tables in Markdown."""
+"""What was measured, for people: the tables, and under which name a document asks for which."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.aims import Aim, added, aims, growth
+from benchmarks.lineup import FLOOR, NAMES, SERVICE
 from benchmarks.machine import Machine
-from benchmarks.measures import Spread
+from benchmarks.measures import Spread, ratios, spread
+from benchmarks.results import MemoryResult, RateResult, Results, SizeResult
 from benchmarks.stages import REST, STAGES, TOTAL, WITHIN
+from benchmarks.tables import Grid, markdown, publish, show, titled
+
+__all__ = ["Grid", "blocks", "grids", "markdown", "publish", "rates", "setting", "show_all"]
+
+REACHED = {True: "yes", False: "no", None: "–"}
+GROWN = (500, 5000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeResult:
-    """Floor and service at one size of record. Milliseconds unless a name says otherwise."""
-
-    observations: int
-    kilobytes: float
-    floor_per_second: Spread
-    service_per_second: Spread
-    throughput_ratio: Spread
-    floor_cpu: float
-    service_cpu: float
-    cpu_ratio: Spread
-    floor_median: float
-    service_median: float
-    added: float
-    service_p95: float
-    service_p99: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyntheaResult:
-    """The records, one client, one call after the other; milliseconds, totals in seconds."""
-
-    title: str
-    records: int
-    kilobytes_median: float
-    kilobytes_most: float
-    service_total: float
-    floor_total: float
-    ratio: Spread
-    service_median: float
-    service_p95: float
-    service_most: float
-    outcomes: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
-    """Seconds until ready; memory of the worker in MB, resident and at its peak."""
-
-    ready: Spread
-    after_start: float
-    after_load: float
-    peak: float
-    floor_peak: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Results:
-    """Everything of one run; `synthea` is empty where the data set was not found."""
-
-    machine: Machine
-    rounds: int
-    connections: int
-    sizes: list[SizeResult]
-    synthea: list[SyntheaResult]
-    footprint: Footprint
-    stages: dict[int, dict[str, float]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """A table, before it is known whether a terminal or a document will show it."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-
-
-def show(results: Results, console: Console) -> None:
-    """All tables, with the machine on top."""
+def show_all(results: Results, memory: MemoryResult | None, console: Console) -> None:
+    """All tables, with the machine on top and the aims at the end, where they are seen."""
     console.print(setting(results), soft_wrap=True)
-    for grid in grids(results):
-        table = Table(title=grid.title, title_justify="left", title_style="bold")
-        for place, column in enumerate(grid.columns):
-            table.add_column(column, justify="right" if place else "left")
-        for row in grid.rows:
-            table.add_row(*row)
-        console.print(table)
+    for grid in (*grids(results), aims_grid(aims(results, memory))):
+        show(grid, console)
+    for line in left_out(results):
+        console.print(line, style="yellow", soft_wrap=True)
 
 
-def setting(results: Results) -> str:
-    """One paragraph: machine, date, command, and how busy the machine was before."""
-    machine = results.machine
+def of_machine(machine: Machine) -> str:
+    """The machine, and how busy it was."""
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     return (
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB, {machine.system}; "
         f"Python {machine.python}; {packages}; a durable 4 kB write takes "
         f"{machine.fsync_ms:g} ms; load average {machine.load:.1f} before the run. "
-        f"{machine.date}, `{machine.command}`, median of {results.rounds} alternating rounds."
+        f"{machine.date}, `{machine.command}`"
     )
 
 
+def setting(results: Results) -> str:
+    """One paragraph: machine, date, command, how busy the machine was, how often it was done."""
+    return f"{of_machine(results.machine)}, median of {results.rounds} alternating rounds."
+
+
+def left_out(results: Results) -> list[str]:
+    """What is not in the tables, and why; what the subjects agree about."""
+    lines = [f"Left out: {name} ({why})." for name, why in results.left_out.items()]
+    if results.agreement is not None:
+        lines.append(
+            "Before the run the subjects gave the same patients the same probability, to "
+            f"{results.agreement:.1g}."
+        )
+    return lines
+
+
 def grids(results: Results) -> list[Grid]:
-    """Every table of the report."""
-    found = [throughput(results), latency(results)]
+    """Every table of the report, but those of what was not measured."""
+    found = []
+    if results.sizes:
+        found += [throughput(results), latency(results)]
+    if any(growth(results, name, *GROWN) for name in NAMES):
+        found.append(growths(results))
+    if results.rates:
+        found.append(rates(results.rates))
     if results.synthea:
         found.append(synthea(results))
-    return [*found, footprint(results), stages(results)]
+    if results.footprint:
+        found.append(footprint(results))
+    if results.stages:
+        found.append(stages(results))
+    return found
+
+
+def aims_grid(found: Sequence[Aim]) -> Grid:
+    """What, aim, measured, reached."""
+    return Grid(
+        title="Aims",
+        columns=("what", "aim", "measured", "reached"),
+        rows=[(one.what, one.aim, one.measured, REACHED[one.reached]) for one in found],
+    )
 
 
 def throughput(results: Results) -> Grid:
@@ -120,25 +88,27 @@ def throughput(results: Results) -> Grid:
     return Grid(
         title=f"Throughput, {results.connections} connections",
         columns=(
-            "Observations", "body, kB", "floor, calls/s", "service, calls/s",
-            "service / floor", "least–most", "core time floor, ms", "core time service, ms",
-            "core time ratio",
+            "Observations", "body, kB", "subject", "calls/s", "of the floor's", "least–most",
+            "core time, ms", "of the floor's",
         ),
-        rows=[
-            (
-                f"{size.observations}",
-                f"{size.kilobytes:.0f}",
-                f"{size.floor_per_second.median:.0f}",
-                f"{size.service_per_second.median:.0f}",
-                f"{size.throughput_ratio.median:.3f}",
-                f"{size.throughput_ratio.least:.3f}–{size.throughput_ratio.most:.3f}",
-                f"{size.floor_cpu:.2f}",
-                f"{size.service_cpu:.2f}",
-                f"{size.cpu_ratio.median:.1f}",
-            )
-            for size in results.sizes
-        ],
+        rows=[_throughput_row(results, size) for size in results.sizes],
     )  # fmt: skip
+
+
+def _throughput_row(results: Results, size: SizeResult) -> tuple[str, ...]:
+    floor = results.of(FLOOR, size.observations)
+    share = ratios(size.rates, floor.rates) if floor else None
+    core = ratios(size.core, floor.core) if floor else None
+    return (
+        f"{size.observations}",
+        f"{size.kilobytes:.0f}",
+        size.subject,
+        f"{spread(size.rates).median:.0f}",
+        f"{share.median:.3f}" if share else "–",
+        f"{share.least:.3f}–{share.most:.3f}" if share else "–",
+        f"{spread(size.core).median:.2f}",
+        f"{core.median:.1f}" if core else "–",
+    )
 
 
 def latency(results: Results) -> Grid:
@@ -146,19 +116,66 @@ def latency(results: Results) -> Grid:
     return Grid(
         title="Latency, one client",
         columns=(
-            "Observations", "floor median, ms", "service median, ms", "added, ms", "p95, ms",
-            "p99, ms",
+            "Observations", "subject", "median, ms", "over the floor, ms", "p95, ms", "p99, ms",
+            "core time, ms",
         ),
         rows=[
             (
                 f"{size.observations}",
-                f"{size.floor_median:.2f}",
-                f"{size.service_median:.2f}",
-                f"{size.added:.2f}",
-                f"{size.service_p95:.2f}",
-                f"{size.service_p99:.2f}",
+                size.subject,
+                f"{spread(size.medians).median:.2f}",
+                _median(added(results, size.subject, size.observations), 2),
+                f"{size.p95:.2f}",
+                f"{size.p99:.2f}",
+                f"{spread(size.calm_core).median:.2f}",
             )
             for size in results.sizes
+        ],
+    )  # fmt: skip
+
+
+def growths(results: Results) -> Grid:
+    """Ten times the Observations, how many times the work."""
+    small, large = GROWN
+    found = [(name, growth(results, name, small, large)) for name in NAMES]
+    return Grid(
+        title=f"Growth from {small} to {large:,} Observations, one client",
+        columns=("subject", "median time, times", "least–most", "core time, times"),
+        rows=[
+            (name, _median(grown.time, 2), _range(grown.time, 2), _median(grown.core, 2))
+            for name, grown in found
+            if grown
+        ],
+    )
+
+
+def rates(found: Sequence[RateResult]) -> Grid:
+    """Every step of every climb."""
+    return Grid(
+        title="Calls offered at fixed moments to the whole machine, nothing pinned",
+        columns=(
+            "workers", "offered, calls/s", "calls", "refused", "unanswered", "median, ms",
+            "p95, ms", "p99, ms", "longest, ms", "generator late, p99, ms", "cores, service",
+            "cores, generator", "held",
+        ),
+        rows=[
+            (
+                f"{climb.workers}",
+                f"{step.offered}",
+                f"{step.due}",
+                f"{step.refused}",
+                f"{step.unanswered}",
+                f"{step.median:.1f}",
+                f"{step.p95:.1f}",
+                f"{step.p99:.1f}",
+                f"{step.most:.1f}",
+                f"{step.late_p99:.1f}",
+                f"{step.service_cores:.2f}",
+                f"{step.generator_cores:.2f}",
+                REACHED[step.held],
+            )
+            for climb in found
+            for step in climb.steps
         ],
     )  # fmt: skip
 
@@ -193,6 +210,7 @@ def synthea(results: Results) -> Grid:
 def footprint(results: Results) -> Grid:
     """Start and memory."""
     found = results.footprint
+    assert found is not None  # noqa: S101 - the caller looked
     return Grid(
         title="Start and memory, one worker",
         columns=("what", "figure"),
@@ -201,8 +219,7 @@ def footprint(results: Results) -> Grid:
             ("ready after start, slowest, s", f"{found.ready.most:.2f}"),
             ("resident after start, MB", f"{found.after_start:.0f}"),
             ("resident after the load, MB", f"{found.after_load:.0f}"),
-            ("peak, MB", f"{found.peak:.0f}"),
-            ("peak of the floor, MB", f"{found.floor_peak:.0f}"),
+            *((f"peak of {name}, MB", f"{peak:.0f}") for name, peak in found.peaks.items()),
         ],
     )
 
@@ -221,78 +238,40 @@ def stages(results: Results) -> Grid:
     )
 
 
-def summary(results: Results) -> Grid:
-    """The table of the README."""
-    found = results.footprint
-    rows = [
-        (
-            f"throughput against the floor, {size.observations} Observations",
-            f"{size.throughput_ratio.median:.2f}",
-            f"{size.service_per_second.median:.0f} of {size.floor_per_second.median:.0f} calls/s",
-        )
-        for size in results.sizes
-    ]
-    rows += [
-        (
-            f"one call, {size.observations} Observations",
-            f"{size.service_median:.1f} ms",
-            f"{size.added:.1f} ms over the floor; p99 {size.service_p99:.1f} ms",
-        )
-        for size in results.sizes
-    ]
-    rows += [
-        (
-            f"{one.records} Synthea records, {one.title}",
-            f"{one.service_total:.1f} s",
-            f"median {one.service_median:.1f} ms, longest {one.service_most:.0f} ms; "
-            f"{one.outcomes.get('scored', 0)} scored",
-        )
-        for one in results.synthea
-    ]
-    rows += [
-        ("ready after start", f"{found.ready.median:.1f} s", f"slowest {found.ready.most:.1f} s"),
-        (
-            "memory of the worker",
-            f"{found.after_load:.0f} MB",
-            f"{found.after_start:.0f} MB after start, {found.peak:.0f} MB at its peak",
-        ),
-    ]
-    return Grid(title="Summary", columns=("what", "figure", "and"), rows=rows)
+def compared(results: Results) -> Grid:
+    """Every subject at every size at which subjects are compared: calls/s, share of the floor's."""
+    others = [size.observations for size in results.sizes if size.subject not in (FLOOR, SERVICE)]
+    columns = sorted(set(others)) or sorted({size.observations for size in results.sizes})
+    there = [name for name in NAMES if any(size.subject == name for size in results.sizes)]
+    return Grid(
+        title="Calls a second, and their share of the floor's",
+        columns=("subject", *(f"{size:,} Observations" for size in columns)),
+        rows=[(name, *(_share(results, name, size) for size in columns)) for name in there],
+    )
 
 
-def markdown(grid: Grid) -> str:
-    """A Markdown table; figures to the right."""
-    rule = ["---", *["---:"] * (len(grid.columns) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (grid.columns, rule, *grid.rows))
+def _share(results: Results, name: str, observations: int) -> str:
+    one, floor = results.of(name, observations), results.of(FLOOR, observations)
+    if not one or not floor:
+        return "–"
+    rate = f"{spread(one.rates).median:,.0f}"
+    return rate if name == FLOOR else f"{rate} ({ratios(one.rates, floor.rates).median:.3f})"
 
 
-def blocks(results: Results) -> dict[str, str]:
+def blocks(results: Results, memory: MemoryResult | None) -> dict[str, str]:
     """Markdown by the name under which a document asks for it: see `publish`."""
-    report = "\n\n".join(f"**{grid.title}**\n\n{markdown(grid)}" for grid in grids(results))
+    report = [titled(grid) for grid in grids(results)]
+    summary = [markdown(aims_grid(aims(results, memory))), markdown(compared(results))]
     return {
         "setting": setting(results),
-        "summary": f"{markdown(summary(results))}\n\n{setting(results)}",
-        "report": report,
+        "summary": "\n\n".join([*summary, *left_out(results), setting(results)]),
+        "report": "\n\n".join(report),
     }
 
 
-def publish(path: Path, found: dict[str, str]) -> None:
-    """Replace what stands between `<!-- bench:name -->` and `<!-- /bench:name -->` in a document.
-
-    So no figure is typed by hand. Raises ValueError where the document asks for nothing.
-    """
-    text = path.read_text(encoding="utf-8")
-    asked = [name for name in found if f"<!-- bench:{name} -->" in text]
-    if not asked:
-        raise ValueError(f"{path} has no place for figures, such as <!-- bench:summary -->")
-    path.write_text(_filled(text, ((name, found[name]) for name in asked)), encoding="utf-8")
+def _median(found: Spread | None, decimals: int) -> str:
+    return f"{found.median:.{decimals}f}" if found else "–"
 
 
-def _filled(text: str, found: Iterable[tuple[str, str]]) -> str:
-    for name, block in found:
-        before, mark, rest = text.partition(f"<!-- bench:{name} -->\n")
-        _, end, after = rest.partition(f"<!-- /bench:{name} -->")
-        if not end:
-            raise ValueError(f"<!-- bench:{name} --> has no end")
-        text = f"{before}{mark}{block}\n{end}{after}"
-    return text
+def _range(found: Spread, decimals: int) -> str:
+    return f"{found.least:.{decimals}f}–{found.most:.{decimals}f}"

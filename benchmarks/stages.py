@@ -22,8 +22,7 @@ from typing import Any
 import orjson
 
 from benchmarks.calls import bodies, utc_now
-from benchmarks.load import PATH
-from benchmarks.subjects import ROOT
+from benchmarks.subjects import PATH, ROOT
 from cds_service.app import create_app
 from cds_service.log import configure_logging
 from cds_service.settings import Settings
@@ -72,16 +71,29 @@ class Stopwatches:
     def hang(self) -> None:
         """One around every stage."""
         for title, place, name in (*STAGES, *WITHIN):
-            owner = _owner(place)
+            owner = owner_of(place, name)
             setattr(owner, name, self.around(title, getattr(owner, name)))
 
 
-def _owner(place: str) -> Any:
-    """A module, or a class in one."""
-    module, _, name = place.rpartition(".")
-    if name[0].isupper():
-        return getattr(importlib.import_module(module), name)
-    return importlib.import_module(place)
+class StageIsGone(RuntimeError):
+    """A name in STAGES that the service no longer has; the message says which."""
+
+
+def owner_of(place: str, name: str) -> Any:
+    """What has the function `name`: a module, or a class in one. Raises StageIsGone."""
+    module, _, last = place.rpartition(".")
+    try:
+        if last[0].isupper():
+            owner = getattr(importlib.import_module(module), last)
+        else:
+            owner = importlib.import_module(place)
+        getattr(owner, name)
+    except (ImportError, AttributeError) as fault:
+        raise StageIsGone(
+            f"{place}.{name} is no function of the service any more: bring STAGES in "
+            f"benchmarks/stages.py up to date ({fault})"
+        ) from fault
+    return owner
 
 
 def measure(calls: Sequence[bytes], folder: Path) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from benchmarks import calls, report, synthea
 from benchmarks.measures import percentile, ratios, spread
-from benchmarks.stages import REST, STAGES, TOTAL, WITHIN, medians
+from benchmarks.stages import REST, STAGES, TOTAL, WITHIN, StageIsGone, medians, owner_of
 from cds_service.parts import Parts
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -89,13 +88,13 @@ def test_a_record_is_moved_in_whole_days_and_nothing_else_changes() -> None:
 
 def test_every_stage_is_a_function_of_the_service() -> None:
     for _, place, name in (*STAGES, *WITHIN):
-        module, _, last = place.rpartition(".")
-        owner = (
-            getattr(importlib.import_module(module), last)
-            if last[0].isupper()
-            else importlib.import_module(place)
-        )
-        assert callable(getattr(owner, name)), f"{place}.{name}"
+        assert callable(getattr(owner_of(place, name), name)), f"{place}.{name}"
+
+
+@pytest.mark.parametrize("place", ["cds_service.gone", "cds_service.body", "cds_service.body.Gone"])
+def test_a_stage_that_is_gone_is_named(place: str) -> None:
+    with pytest.raises(StageIsGone, match=rf"{place}\.not_there .* up to date"):
+        owner_of(place, "not_there")
 
 
 def test_the_rest_is_what_no_stage_accounts_for() -> None:
