@@ -36,7 +36,7 @@ MOST_CELLS = 8_000_000
 
 # How many trees are asked at a time, and how many times as many answers as the first the last may
 # have: all trees of a batch are asked as often as the last.
-_BATCH, _UNEVEN = 32, 1.3
+_BATCH, _UNEVEN = 16, 1.3
 
 # XGBoost refuses infinite values, and 32 bits have none below a cut at their end.
 _LARGEST = 1e30
