@@ -30,9 +30,9 @@ from risk_model.booster import (
     part_of,
 )
 
-# 32 MB, and some 0.4 s to fill them. Trees of five levels that read a dozen features have millions
-# of answers each: such a model is left to XGBoost.
-MOST_CELLS = 8_000_000
+# About a second to fill, and 32 MB. A tree of five levels that reads a dozen features has millions
+# of answers: its model is left to XGBoost.
+MOST_ANSWERS, MOST_CELLS = 300_000, 8_000_000
 
 # How many trees are asked at a time, and how many times as many answers as the first the last may
 # have: all trees of a batch are asked as often as the last.
@@ -78,7 +78,7 @@ class Tables:
 def tabulate(booster: Booster) -> Tables | None:
     """The booster's tables; None for one that is no sum of plain trees (a linear model, dropout,
     classes, categories), or has too many answers."""
-    filled = _filled(bytes(booster.save_raw("json")), MOST_CELLS)
+    filled = _filled(bytes(booster.save_raw("json")), MOST_ANSWERS, MOST_CELLS)
     if filled is None:
         return None
     answers, steps, columns = filled
@@ -88,16 +88,19 @@ def tabulate(booster: Booster) -> Tables | None:
 
 # Tests make hundreds of apps of one model, each loaded for itself.
 @lru_cache(maxsize=2)
-def _filled(content: bytes, most_cells: int) -> tuple[Row, Steps, Columns] | None:
+def _filled(
+    content: bytes, most_answers: int, most_cells: int
+) -> tuple[Row, Steps, Columns] | None:
     """`answers`, `steps` and `columns` of Tables, never to be written to; from a booster's JSON."""
     raw = json.loads(content)
     if not _is_sum_of_trees(raw["learner"]):
         return None
     trees = [_parse_tree(tree) for tree in _model(raw)["trees"]]
     count = int(raw["learner"]["learner_model_param"]["num_feature"])
-    if (1 + sum(tree.count for tree in trees)) * (count + 1) > most_cells:
-        return None
     cuts = [_all_cuts(trees, column) for column in range(count)]
+    places, bins = 1 + sum(tree.count for tree in trees), sum(len(own) + 2 for own in cuts)
+    if places > most_answers or places * (count + 1) + bins * (1 + len(trees)) > most_cells:
+        return None
     if any(abs(cut) > _LARGEST for own in cuts for cut in own):
         return None
     answers, steps = _answers(raw, trees, count), _steps(trees, cuts)

@@ -210,10 +210,11 @@ def test_a_threshold_at_the_end_of_32_bits_is_left_to_xgboost() -> None:
 # ------------------------------------------------------------------------------------ at loading
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MOST_ANSWERS", 50_000), ("MOST_CELLS", 1_000_000)])
 def test_a_model_of_too_many_answers_loads_and_is_computed_by_xgboost(
-    shipped: Model, monkeypatch: pytest.MonkeyPatch
+    shipped: Model, monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(tables, "MOST_CELLS", 1_000_000)
+    monkeypatch.setattr(tables, limit, most)
     model = load_model(SHIPPED)
     assert model.tables is None
     values = {"age": 61, "glucose": 121}
