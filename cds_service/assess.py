@@ -42,10 +42,10 @@ class HookAnswer:
     outcome: str
 
 
-# About a millisecond's work. More is done off the event loop, so that one large record does not
-# hold up the answers of everyone else; for less the way to a thread and back costs more than the
-# work does.
-FEW_RESOURCES = 500
+# A few milliseconds' work at most. More is done off the event loop, so that one large record does
+# not hold up the answers of everyone else; for less the way to a thread and back costs more than
+# the work does.
+FEW_RESOURCES = 2_000
 
 
 async def assess(
@@ -133,8 +133,7 @@ async def _put_on_record(call: Call, said: Conclusion, unless_left: Watch) -> Ho
     """Store it whole; only then is it answered."""
     record, version, parts = said.record, said.version, call.parts
     message = write_back.message(parts, call, record, version) if record else None
-    stored = await to_thread.run_sync(
-        parts.store.record,
+    stored = await parts.store.recorded(
         record,
         [_issued(call, card, record) for card in said.shown],
         call.facts.entry(outcome=said.outcome, status=200),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from email.message import Message
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ from starlette.requests import ClientDisconnect
 
 from cds_service.errors import BadRequest, BodyTooLarge, NotJson
 
-# Parsing this much takes about a millisecond; more than that is done off the event loop, so that
-# one large record does not hold up the answers of everyone else.
-INLINE_BYTES = 256_000
+# Parsing this much takes some five milliseconds; more than that is done off the event loop, so that
+# one large record does not hold up the answers of everyone else. For less the way to a thread and
+# back takes as long: both want the interpreter at the same time.
+INLINE_BYTES = 1_000_000
 
 # Every object and array costs the reader some 60 bytes and a visit, however few bytes of the body
 # it took: 20 MB of "[]," are 6,600,000 of them. One for every ten bytes, 2,000,000 in 20 MB, is
@@ -26,7 +28,11 @@ INLINE_BYTES = 256_000
 BYTES_PER_CONTAINER = 10
 FEW_CONTAINERS = 100_000
 
+# What orjson writes; to be written is then all that a document has to show of its depth.
+DEEPEST_WRITTEN = 254
+
 _CONTAINERS = frozenset((dict, list))
+T = TypeVar("T")
 
 
 async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) -> dict[str, Any]:
@@ -35,11 +41,19 @@ async def read_json_object(request: Request, *, max_bytes: int, max_depth: int) 
     Raises NotJson (415), BodyTooLarge (413) or BadRequest (400). RFC 8259 is read strictly: no
     NaN, comments, trailing commas, byte order mark, half surrogates or repeated member names.
     """
+    body = await read_json(request, max_bytes=max_bytes)
+    return await parsed(body, partial(parse_object, body, max_depth))
+
+
+async def read_json(request: Request, *, max_bytes: int) -> bytes:
+    """The body of `request`, which says that it is JSON; raises NotJson or BodyTooLarge."""
     check_is_json(request.headers.get("content-type"), request.headers.get("content-encoding"))
-    body = await read_bounded(request, max_bytes)
-    if len(body) <= INLINE_BYTES:
-        return parse_object(body, max_depth)
-    return await to_thread.run_sync(parse_object, body, max_depth)
+    return await read_bounded(request, max_bytes)
+
+
+async def parsed(body: bytes, parse: Callable[[], T]) -> T:
+    """What `parse` makes of `body`; in a thread where that would hold up others."""
+    return parse() if len(body) <= INLINE_BYTES else await to_thread.run_sync(parse)
 
 
 # The same few pairs again and again; a caller who sends others has them read each time.
@@ -116,38 +130,46 @@ def check_strict(document: Any, body: bytes, max_depth: int) -> None:
 
     The parser keeps the last of two members with one name. Two readers of such a document can
     disagree on whom it is about, so it is refused: members read must equal members written.
-    Written out again, a document says both in the words of `body`, and in C: how often a name
-    stands there, and by its indentation how deep it is. Only where that leaves a doubt is every
-    member looked at.
+    Written out again in C, a document shows how many were read. Only where that leaves a doubt is
+    every member looked at.
     """
-    written, told = names_written(body), None
-    if written is not None:
-        try:
-            told = orjson.dumps(document, option=orjson.OPT_INDENT_2)
-        except orjson.JSONEncodeError:  # deeper than it writes, 254 levels
-            told = None
-    if told is not None and _deep(max_depth) not in told and names_written(told) == written:
+    written = names_written(body)
+    if written is not None and written == _names_told(document, max_depth):
         return
     if members(document, max_depth) != members_written(body):
         raise BadRequest("A member name appears twice in one object.", code="structure")
 
 
-def _deep(max_depth: int) -> bytes:
-    """What stands in an indented document in whose deepest object or array `max_depth` others may
-    lie, or more: an innermost one that is empty adds no line of its own."""
-    return b"\n" + b"  " * max_depth
-
-
 def names_written(text: bytes) -> int | None:
-    """How often `":` stands in JSON, within strings too: as often in every document that says the
-    same in the same order, unless it is spelled otherwise. None: here it may be.
+    """How often `":` stands in JSON, within strings too: as often in every text of the same members
+    in the same order, unless it is spelled otherwise. None: here it may be.
     """
-    found = _bytes_of(text)
-    colons = found[1:] == ord(":")
-    before = found[:-1]
+    before, colons = _at_colons(text)
     # A blank before a colon, and an escape that may stand for a quotation mark or a colon.
     if np.count_nonzero(colons & (before <= ord(" "))) or (b"\\" in text and b"\\u" in text):
         return None
+    return int(np.count_nonzero(colons & (before == ord('"'))))
+
+
+def _at_colons(text: bytes) -> tuple[Any, Any]:
+    """All bytes but the last, and after which of them a colon stands."""
+    found = _bytes_of(text)
+    return found[:-1], found[1:] == ord(":")
+
+
+def _names_told(document: Any, max_depth: int) -> int | None:
+    """`names_written` of `document`; None where it may be deeper than `max_depth`."""
+    try:
+        if max_depth == DEEPEST_WRITTEN:
+            text = orjson.dumps(document)
+        else:
+            text = orjson.dumps(document, option=orjson.OPT_INDENT_2)
+            # An empty object or array in the deepest that is allowed stands as far to the right.
+            if b"\n" + b"  " * max_depth in text:
+                return None
+    except orjson.JSONEncodeError:
+        return None
+    before, colons = _at_colons(text)
     return int(np.count_nonzero(colons & (before == ord('"'))))
 
 

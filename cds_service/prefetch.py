@@ -7,14 +7,20 @@ query failed, and asking again would fail again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from cds_service.errors import BadRequest, PrefetchUnavailable
 from cds_service.hooks import HookRequest, ServiceDefinition
+from fhir_mapping import CompiledMapping, reads
+from fhir_mapping.version_marks import VersionMarks
 
+Resource = dict[str, Any]
+
+# Shared by all that it stands for: nobody changes a resource.
+_UNREAD: Resource = {"resourceType": "Observation"}
 _PATIENT_ID = "{{context.patientId}}"
 
 
@@ -164,6 +170,20 @@ def resources(states: Mapping[str, KeyState]) -> Iterator[dict[str, Any]]:
     for state in states.values():
         if isinstance(state, Satisfied):
             yield from state.resources
+
+
+def without_the_unread(mapping: CompiledMapping) -> Callable[[Resource], Resource]:
+    """For the body of one call: a resource as it is, or the least that stands for one of its type
+    where no feature is read from it and it tells nothing of the version of FHIR."""
+    marks = VersionMarks()
+
+    def reduced(resource: Resource) -> Resource:
+        kind = resource.get("resourceType")
+        if marks.look_at(resource) or kind != "Observation" or reads(mapping, resource):
+            return resource
+        return _UNREAD
+
+    return reduced
 
 
 def unread(states: Mapping[str, KeyState]) -> tuple[str, ...]:

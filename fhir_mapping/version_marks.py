@@ -114,8 +114,9 @@ class VersionMarks:
         self._allowed = _ALL
         self._telling = _telling(_ALL)
 
-    def look_at(self, resource: Any) -> None:
-        """Total: any JSON may be given."""
+    def look_at(self, resource: Any) -> bool:
+        """True where it may tell something that those before it did not. Total: any JSON may be
+        given."""
         kind = resource.get("resourceType") if isinstance(resource, dict) else None
         telling = self._telling.get(kind) if isinstance(kind, str) else None
         # Most resources tell nothing that is not known yet.
@@ -123,6 +124,8 @@ class VersionMarks:
             for versions in _marks(resource):
                 self._allowed &= versions
             self._telling = _telling(self._allowed)
+            return True
+        return False
 
     @property
     def version(self) -> FhirVersion:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cds_service.assess import assess
 from cds_service.audit.facts import facts_of, note_caller
-from cds_service.body import read_json_object
+from cds_service.body import parsed, read_json, read_json_object
 from cds_service.errors import NotFound, ServiceError
 from cds_service.hooks import (
     HookRequest,
@@ -19,7 +19,9 @@ from cds_service.hooks import (
     parse_hook_request,
 )
 from cds_service.log import note
+from cds_service.long_body import parse_call
 from cds_service.parts import Parts
+from cds_service.prefetch import without_the_unread
 from cds_service.routes.answers import answer_service_error, json_bytes
 from cds_service.routes.callers import caller_of, client_of_call
 from cds_service.routes.departure import unless_client_leaves
@@ -85,7 +87,7 @@ async def hook_call(parts: Parts, request: Request, service_id: str) -> Response
     facts = facts_of(request)
     facts.serve(definition)
     facts.action = definition.hook
-    sent = await read_object(parts, request)
+    sent = await _read_call(parts, request, definition)
     facts.read_hook_call(sent)
     hook_request = parse_hook_request(sent, definition)
     note(request, service=definition.id, hook_instance=hook_request.hook_instance)
@@ -95,6 +97,14 @@ async def hook_call(parts: Parts, request: Request, service_id: str) -> Response
     answer = await assess(parts, hook_request, definition, caller, facts, watch)
     note(request, outcome=answer.outcome)
     return json_bytes(hook_response(answer.cards, answer.system_actions))
+
+
+async def _read_call(
+    parts: Parts, request: Request, definition: ServiceDefinition
+) -> dict[str, Any]:
+    body = await read_json(request, max_bytes=parts.settings.max_body_bytes)
+    reduced = without_the_unread(parts.model_of(definition).mapping)
+    return await parsed(body, partial(parse_call, body, parts.settings.max_json_depth, reduced))
 
 
 def hook_request_schema(parts: Parts) -> dict[str, Any]:
