@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import orjson
@@ -41,6 +42,8 @@ class HeadInTime(_Protocol):
     not read what it was sent is cut off as much later."""
 
     _timer: asyncio.TimerHandle | None = None
+    _timer_rings_at = 0.0
+    _look_at = 0.0
     _idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -100,8 +103,23 @@ class HeadInTime(_Protocol):
         self._look_again_in(seconds)
 
     def _look_again_in(self, seconds: float) -> None:
-        self._forget_timer()
-        self._timer = self.loop.call_later(seconds, self._look)
+        """A timer that would ring too early is left as it is, and set again when it has rung: most
+        connections carry many calls in that time."""
+        self._look_at = self.loop.time() + seconds
+        if self._timer is None or self._timer_rings_at > self._look_at:
+            self._forget_timer()
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._timer_rings_at = self._look_at
+        self._timer = self.loop.call_at(self._look_at, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        if self.loop.time() < self._look_at:
+            self._set_timer()
+        else:
+            self._look()
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -136,28 +154,24 @@ if HttpToolsProtocol is not None:
         """httptools keeps whatever it is sent until a head, a chunk's or the trailers are complete:
         counted here, from the last time that it told of anything else."""
 
-        _in_head = False
         _untold_bytes = 0
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self._in_head, self._untold_bytes = True, 0
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            # RFC 9110, section 6.5.1: trailers are no headers. Among those they would pass by every
-            # proxy that removes or sets some of them.
-            if self._in_head:
-                super().on_header(name, value)
+            self._untold_bytes = 0
 
         def on_headers_complete(self) -> None:
-            self._in_head, self._untold_bytes = False, 0
-            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            self._untold_bytes = 0
+            size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
             # uvicorn answers what its parser raises.
             if size > LARGEST_HEAD_BYTES:
                 raise ValueError("head too large")
             if len(self.pipeline) >= MOST_IN_ADVANCE:
                 raise ValueError("too many requests in advance")
             super().on_headers_complete()
+            # RFC 9110, section 6.5.1: trailers are no headers. Among those they would pass by every
+            # proxy that removes or sets some of them. The call has its list; they go to another.
+            self.headers = self.headers.copy()
 
         def on_body(self, body: bytes) -> None:
             self._untold_bytes = 0

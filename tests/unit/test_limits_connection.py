@@ -10,10 +10,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from cds_service.limits.connection import (
     HEAD_SECONDS,
@@ -245,3 +248,60 @@ def opened(stack: ExitStack, port: int) -> socket.socket:
     connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
     time.sleep(0.01)
     return connection
+
+
+def test_calls_on_one_connection_do_not_each_set_a_timer() -> None:
+    for protocol in PROTOCOLS.values():
+        assert asyncio.run(timers_of(protocol, calls=50)) == 1
+
+
+async def timers_of(protocol: type[asyncio.Protocol], *, calls: int) -> int:
+    """How many of our own were set; uvicorn's has another name."""
+    loop = CountingLoop()
+    config = uvicorn.Config(answer_at_once, http=protocol, ws="none", log_config=None)
+    config.load()
+    connection: Any = protocol(  # type: ignore[call-arg]
+        config=config, server_state=ServerState(), app_state={HEAD_SECONDS: 60.0}, _loop=loop
+    )
+    connection.connection_made(Unconnected())
+    for _ in range(calls):
+        connection.data_received(HEAD + b"\r\n")
+        while not connection.cycle.response_complete:
+            await asyncio.sleep(0)
+    assert connection.server_state.total_requests == calls
+    connection.connection_lost(None)
+    return loop.timers
+
+
+async def answer_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = [(b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
+class CountingLoop:
+    """The loop that runs, and how often it was asked to call at a certain time."""
+
+    def __init__(self) -> None:
+        self.timers = 0
+
+    def call_at(self, *when_and_what: Any) -> asyncio.TimerHandle:
+        self.timers += 1
+        return asyncio.get_running_loop().call_at(*when_and_what)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio.get_running_loop(), name)
+
+
+class Unconnected(asyncio.Transport):
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
