@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
-from cds_service.clients.file import Client
+from cds_service.clients.file import ALGORITHMS, Client
 from cds_service.clients.keys import Key
 from cds_service.errors import Unauthenticated
 
@@ -66,7 +67,7 @@ def take_apart(token: str) -> SignedToken:
 def _strict_json(text: bytes) -> Any:
     """RFC 7519, section 4: of two claims with one name readers may take either, so neither is
     taken. NaN and Infinity are Python's and not JSON's. Raises ValueError."""
-    return json.loads(text.decode(), object_pairs_hook=_each_once, parse_constant=_no_number)
+    return _STRICT.decode(text.decode())
 
 
 def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -78,6 +79,9 @@ def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError("not JSON")
+
+
+_STRICT = json.JSONDecoder(object_pairs_hook=_each_once, parse_constant=_no_number)
 
 
 def check_header(token: SignedToken, client: Client) -> None:
@@ -163,6 +167,8 @@ def _seconds(claims: dict[str, Any], name: str) -> float:
     return float(value)
 
 
+# Of the library's rules, never of a token: one for each algorithm, and one for none.
+@lru_cache(maxsize=len(ALGORITHMS) + 1)
 def _registry(algorithm: str | None = None) -> jws.JWSRegistry:
     # RFC 7515, section 4: header parameters that are not understood are ignored.
     registry = jws.JWSRegistry(
