@@ -32,7 +32,7 @@ class Cors(CORSMiddleware):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not any(name == b"origin" for name, _ in scope["headers"]):
+        if scope["type"] == "http" and b"origin" not in dict(scope["headers"]):
             await self._without_origin(scope, receive, send)
             return
 
@@ -69,7 +69,7 @@ class Cors(CORSMiddleware):
 
 def _vary(start: Message) -> None:
     headers = start.get("headers", ())
-    if any(name == b"vary" for name, _ in headers):
+    if b"vary" in dict(headers):
         _vary_by_origin(MutableHeaders(scope=start))
     else:
         start["headers"] = [*headers, (b"vary", b"Origin")]
