@@ -24,7 +24,7 @@ check: .venv/.dev  ## formatter, linter, type checker
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 
-OPTIONS ?=
+OPTIONS =
 bench: .venv/.dev  ## benchmarks, as ratios to the floor of the same run (OPTIONS=--quick for a look)
 	$(BIN)/python -m benchmarks $(OPTIONS)
 

@@ -40,6 +40,10 @@ LEFT_OUT = "Left out: the Synthea records ({folder} not found; set CDS_DATA_DIR)
 Step = Callable[[str], None]
 
 
+class StagesFailed(RuntimeError):
+    """The stages are out of date: everything else can still be measured."""
+
+
 class Part(StrEnum):
     """What can be measured by itself."""
 
@@ -151,7 +155,10 @@ def run(plan: Plan, console: Console) -> Results:
         results = Results(machine=facts, rounds=plan.rounds, connections=plan.connections)
         with on_core(place.generator):
             if Part.STAGES in plan.parts:
-                results.stages = {n: _stages(n, folder, place, step) for n in STAGE_CALLS}
+                try:
+                    results.stages = {n: _stages(n, folder, place, step) for n in STAGE_CALLS}
+                except StagesFailed as fault:
+                    results.left_out["where the time goes"] = str(fault)
             ready = [_start(folder / f"start-{n}", place, step) for n in range(plan.starts)]
             if plan.parts & {Part.SIZES, Part.RECORDS}:
                 _side_by_side(results, plan, folder, place, ready, step)
@@ -166,7 +173,8 @@ def _side_by_side(
 ) -> None:
     """What is measured with every subject on one core."""
     with lined_up(folder, place, plan.sizes, plan.wanted, step) as line_up:
-        results.left_out, results.agreement = line_up.left_out, line_up.agreement
+        results.left_out |= line_up.left_out
+        results.agreement = line_up.agreement
         after_start = line_up.service.memory()
         if Part.SIZES in plan.parts:
             measurement = Measurement(
@@ -209,7 +217,7 @@ def _stages(size: int, folder: Path, place: Cores, step: Step) -> dict[str, floa
         process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
     printed, _ = process.communicate()
     if process.returncode:
-        raise SubjectFailed((folder / "stages.log").read_text()[-2000:])
+        raise StagesFailed((folder / "stages.log").read_text().strip().splitlines()[-1])
     found: dict[str, float] = orjson.loads(printed)
     return found
 

@@ -144,7 +144,7 @@ def application(predictor: Predictor) -> HealthChainAPI:
 
 
 def main() -> None:
-    """`python benchmarks/healthchain_app.py --port 8001 --artifact model_artifacts/…`"""
+    """`python -P benchmarks/healthchain_app.py --port 8001 --artifact model_artifacts/…`"""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--artifact", type=Path, required=True)

@@ -53,7 +53,8 @@ def environment() -> Path:
 def healthchain(folder: Path, core: int | None, artifact: Path) -> Iterator[Subject]:
     """HealthChain with the model of `artifact`, running. Raises CannotBeInstalled."""
     port = free_port()
-    arguments = [str(environment()), str(APPLICATION), "--port", str(port)]
+    # -P: modules beside the application are this project's, and none of its business.
+    arguments = [str(environment()), "-P", str(APPLICATION), "--port", str(port)]
     with running(
         NAME,
         [*arguments, "--artifact", str(artifact)],

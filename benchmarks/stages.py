@@ -50,6 +50,11 @@ TOTAL = "all"
 WARM_UP = 20
 
 
+class StageIsGone(RuntimeError):
+    """A name in STAGES that the service no longer has, or does not call once for each call; the
+    message says which."""
+
+
 @dataclass(slots=True)
 class Stopwatches:
     """Seconds of each stage, one entry per call. Calls come one at a time."""
@@ -73,10 +78,6 @@ class Stopwatches:
         for title, place, name in (*STAGES, *WITHIN):
             owner = owner_of(place, name)
             setattr(owner, name, self.around(title, getattr(owner, name)))
-
-
-class StageIsGone(RuntimeError):
-    """A name in STAGES that the service no longer has; the message says which."""
 
 
 def owner_of(place: str, name: str) -> Any:
@@ -111,9 +112,14 @@ def measure(calls: Sequence[bytes], folder: Path) -> dict[str, float]:
 
 
 def medians(taken: dict[str, list[float]], totals: list[float]) -> dict[str, float]:
-    """Milliseconds; raises RuntimeError unless every call went through every stage once."""
-    if {len(seconds) for seconds in taken.values()} != {len(totals)}:
-        raise RuntimeError("not every call went through every stage once")
+    """Milliseconds; raises StageIsGone unless every call went through every stage once."""
+    titles = [title for title, _, _ in (*STAGES, *WITHIN)]
+    missed = [title for title in titles if len(taken.get(title, ())) != len(totals)]
+    if missed:
+        raise StageIsGone(
+            f"not every call went once through: {'; '.join(missed)}. Bring STAGES in "
+            "benchmarks/stages.py up to date"
+        )
     stages = [taken[title] for title, _, _ in STAGES]
     rest = [total - sum(known) for total, *known in zip(totals, *stages, strict=True)]
     columns = {title: taken[title] for title, _, _ in (*STAGES, *WITHIN)}
