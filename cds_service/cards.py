@@ -12,12 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cds_service.figures import escape, frequency, percent, with_unit
-from cds_service.gaps import REASONS, day, gaps, why
+from cds_service.gaps import REASONS, asked_by, day, gaps, why
 from cds_service.hooks.wording import CardText, Coding, Order, Wording
 from cds_service.judgement import InsufficientData, Judgement, Scored, Settled
+from cds_service.once import once
 from fhir_mapping import Absent, AbsentReason, FeatureVector, Present
 from fhir_mapping.versions import FhirVersion, rendered
 from risk_model import Manifest, RiskEstimate
@@ -25,6 +27,8 @@ from risk_model import Manifest, RiskEstimate
 # CDS Hooks 2.0.1, "Card Attributes": summary below 140 characters.
 LONGEST_SUMMARY = 139
 STRONGEST = 3
+_ESCAPED = re.compile(r"\\(.)")
+_PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +65,14 @@ def compose(
     """At most one card. None is an answer too: this service has nothing to say."""
     match judgement:
         case Scored(estimate):
-            text = wording.levels.get(estimate.level)
-            kind, values = f"level:{estimate.level}", _scored(estimate, vector, manifest)
-            if text is None and (unclear := _unusable(vector)):
+            text, kind = wording.levels.get(estimate.level), f"level:{estimate.level}"
+            unclear = () if text else _unusable(vector)
+            if unclear:
                 text, kind = wording.unusable_result, "unusable-result"
+            if text is None:
+                return []  # as for most people, whose risk is low
+            values = _scored(estimate, vector, manifest)
+            if unclear:
                 values["missing"] = escape("; ".join(unclear))
         case Settled(band=band):
             text, kind, values = wording.settled.get(band), f"settled:{band}", _settled(judgement)
@@ -82,12 +90,13 @@ def compose(
 
 def drivers(estimate: RiskEstimate, vector: FeatureVector) -> list[tuple[str, float]]:
     """The measured features that move the estimate most: (name, log-odds), strongest first."""
+    entries = vector.entries
     measured = [
-        (c.feature, c.log_odds)
+        (-abs(c.log_odds), c.feature, c.log_odds)
         for c in estimate.contributions
-        if isinstance(vector.entries[c.feature], Present)
+        if isinstance(entries[c.feature], Present)
     ]
-    return sorted(measured, key=lambda share: (-abs(share[1]), share[0]))[:STRONGEST]
+    return [(name, share) for _, name, share in sorted(measured)[:STRONGEST]]
 
 
 def rationale(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest) -> str:
@@ -104,13 +113,14 @@ def rationale(estimate: RiskEstimate, vector: FeatureVector, manifest: Manifest)
 
 def _described(name: str, vector: FeatureVector, manifest: Manifest) -> str:
     """`Glucose 118 mg/dL, 2026-03-12`, in the unit in which it was recorded."""
-    feature = next(f for f in manifest.features if f.name == name)
+    feature = asked_by(manifest).features[name]
     entry = vector.entries[name]
     assert isinstance(entry, Present)  # noqa: S101 - drivers are measured features
     when = day(entry.sources[0].effective)
-    made_of = " and ".join(source.title.lower() for source in entry.sources)
-    origin = f" (from {made_of})" if len(entry.sources) == 2 else ""
-    shown = f"{feature.title} {_shown(entry, feature.categories)}{origin}"
+    shown = f"{feature.title} {_shown(entry, feature.categories)}"
+    if len(entry.sources) == 2:
+        one, other = entry.sources
+        shown += f" (from {one.title.lower()} and {other.title.lower()})"
     return f"{shown}, {when}" if when else shown
 
 
@@ -224,6 +234,7 @@ def _unread(wording: Wording, unread: Sequence[str]) -> Iterator[str]:
 def _body(
     text: CardText, values: Mapping[str, str], wording: Wording, frame: Frame
 ) -> dict[str, Any]:
+    same = _same_of_all(wording)
     body: dict[str, Any] = {
         "uuid": frame.card_uuid,
         "summary": _summary(text, values),
@@ -232,9 +243,9 @@ def _body(
         "source": {
             "label": wording.source.label,
             "url": frame.model_card_url,
-            "topic": _coding(wording.source.topic),
+            "topic": same.topic,
         },
-        "overrideReasons": [_coding(reason) for reason in wording.override_reasons],
+        "overrideReasons": same.override_reasons,
         "links": [{"label": wording.link_label, "url": frame.model_card_url, "type": "absolute"}],
     }
     if text.order and wording.order:
@@ -245,19 +256,42 @@ def _body(
 
 def _summary(text: CardText, values: Mapping[str, str]) -> str:
     """Plain text, not Markdown: what was escaped for the detail is put back."""
-    summary = re.sub(r"\\(.)", r"\1", _filled(text.summary, values))
+    summary = _filled(text.summary, values)
+    if "\\" in summary:
+        summary = _ESCAPED.sub(r"\1", summary)
     return summary if len(summary) <= LONGEST_SUMMARY else summary[: LONGEST_SUMMARY - 1] + "…"
 
 
 def _filled(template: str, values: Mapping[str, str]) -> str:
     """Paragraphs whose placeholders are all empty are left out, heading and all."""
-    kept = [p for p in template.split("\n\n") if not _is_hollow(p, values)]
-    return "\n\n".join(p.format_map(dict(values)) for p in kept)
+    kept = [
+        paragraph
+        for paragraph, names in _paragraphs(template)
+        if not names or any(map(values.get, names))
+    ]
+    return "\n\n".join(kept).format_map(values)
 
 
-def _is_hollow(paragraph: str, values: Mapping[str, str]) -> bool:
-    names = re.findall(r"{(\w+)}", paragraph)
-    return bool(names) and not any(values.get(name) for name in names)
+@cache
+def _paragraphs(template: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(paragraph, names of its placeholders) of a template: each of hooks.json is read once."""
+    return tuple((p, tuple(_PLACEHOLDER.findall(p))) for p in template.split("\n\n"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Same:
+    """What is the same in all cards of a service; shared by them, and never changed."""
+
+    topic: dict[str, str]
+    override_reasons: list[dict[str, str]]
+
+
+@once
+def _same_of_all(wording: Wording) -> _Same:
+    return _Same(
+        topic=_coding(wording.source.topic),
+        override_reasons=[_coding(reason) for reason in wording.override_reasons],
+    )
 
 
 def _coding(coding: Coding) -> dict[str, str]:
@@ -273,22 +307,54 @@ def _suggestion(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
             {
                 "type": "create",
                 "description": order.description,
-                "resource": rendered(_service_request(order, reason, frame), frame.fhir_version),
+                "resource": _draft(order, reason, frame),
             }
         ],
     }
 
 
-def _service_request(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
+def _draft(order: Order, reason: str, frame: Frame) -> dict[str, Any]:
+    """The order for this patient and encounter, as the EHR's version of FHIR has it."""
+    form = _form(order, reason, frame.fhir_version)
+    draft = form.resource | {"subject": {"reference": f"Patient/{frame.patient_id}"}}
+    if frame.encounter_id:
+        draft[form.encounter] = {"reference": f"Encounter/{frame.encounter_id}"}
+    else:
+        del draft[form.encounter]
+    return draft
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """An order with blanks for patient and encounter; shared by all calls, and never changed.
+
+    `encounter` is the element's name: `context` before R4.
+    """
+
+    resource: dict[str, Any]
+    encounter: str
+
+
+@cache
+def _form(order: Order, reason: str, version: FhirVersion) -> _Form:
+    blank: dict[str, Any] = {}
+    resource = rendered(_service_request(order, reason, subject={}, encounter=blank), version)
+    return _Form(
+        resource=resource,
+        encounter=next(name for name, element in resource.items() if element is blank),
+    )
+
+
+def _service_request(
+    order: Order, reason: str, *, subject: dict[str, Any], encounter: dict[str, Any]
+) -> dict[str, Any]:
     """A draft order, in R4; the EHR completes and signs it."""
-    request: dict[str, Any] = {
+    return {
         "resourceType": "ServiceRequest",
         "status": "draft",
         "intent": "order",
         "code": {"coding": [_coding(order.code)], "text": order.label},
-        "subject": {"reference": f"Patient/{frame.patient_id}"},
+        "subject": subject,
         "reasonCode": [{"text": reason}],
+        "encounter": encounter,
     }
-    if frame.encounter_id:
-        request["encounter"] = {"reference": f"Encounter/{frame.encounter_id}"}
-    return request

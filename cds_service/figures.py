@@ -55,7 +55,8 @@ def number(value: float) -> str:
 
 def escape(text: str) -> str:
     """Text as Markdown that shows just this text. Some EHRs render raw HTML in `detail`."""
-    return _MARKUP.sub(r"\\\1", text)
+    # Nearly no text has any, and looking for it is much cheaper than writing the text again.
+    return _MARKUP.sub(r"\\\1", text) if _MARKUP.search(text) else text
 
 
 def with_unit(value: float, unit: str) -> str:

@@ -7,13 +7,15 @@ once: a model may ask for dozens, and a laboratory panel is missing, or old, as 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, timedelta
 
 from cds_service.figures import escape
+from cds_service.once import once
 from fhir_mapping import Absent, AbsentReason, Effective, FeatureVector, Present
-from risk_model import Manifest, Panel
+from risk_model import Feature, Manifest
 
-DAYS_PER_MONTH = 30.4375
+MONTH = timedelta(days=30.4375)
 REASONS: Mapping[AbsentReason, str] = {
     AbsentReason.NOT_RECORDED: "not recorded",
     AbsentReason.CODE_CONFLICT: "coded as two different tests",
@@ -35,16 +37,30 @@ REASONS: Mapping[AbsentReason, str] = {
 
 def gaps(vector: FeatureVector, manifest: Manifest) -> Iterator[str]:
     """Lines of Markdown: what is old, what is amiss, and in one line what is not recorded."""
-    for names, months in _together(_old(vector, manifest), manifest):
-        title = _titled(names, manifest)
+    asked = asked_by(manifest)
+    # In UTC, as the results' times are: each would ask another zone how far it is from UTC.
+    now = vector.as_of.astimezone(UTC)
+    old, amiss, unrecorded = {}, {}, {}
+    for name, entry in vector.entries.items():
+        if isinstance(entry, Present):
+            limit = asked.fresh_for.get(name)
+            # Of a derived value the first source decides; the others have look-backs of their own.
+            if limit is None or (effective := entry.sources[0].effective) is None:
+                continue
+            age = now - effective.earliest
+            if age > limit:
+                old[name] = f"{round(age / MONTH)} months old"
+        elif entry.reason is AbsentReason.NOT_RECORDED:
+            unrecorded[name] = ""
+        else:
+            amiss[name] = why(entry)
+    for names, months in _together(old, asked):
+        title = _titled(names, asked)
         yield escape(f"{title} is {months}" if len(names) == 1 else f"{title}: {months}")
-    absences = vector.absences()
-    unrecorded = {name: "" for name, a in absences.items() if a.reason is AbsentReason.NOT_RECORDED}
-    amiss = {name: why(a) for name, a in absences.items() if name not in unrecorded}
-    for names, reason in _together(amiss, manifest):
-        yield escape(f"{_titled(names, manifest)}: {reason}")
+    for names, reason in _together(amiss, asked):
+        yield escape(f"{_titled(names, asked)}: {reason}")
     if unrecorded:
-        titles = [_titled(names, manifest) for names, _ in _together(unrecorded, manifest)]
+        titles = [_titled(names, asked) for names, _ in _together(unrecorded, asked)]
         yield escape(f"Not recorded: {', '.join(titles)}")
 
 
@@ -58,40 +74,62 @@ def day(effective: Effective | None) -> str:
     return effective.text[:10] if effective else ""
 
 
-def _old(vector: FeatureVector, manifest: Manifest) -> dict[str, str]:
-    """How old the values are that are older than the manifest calls fresh."""
-    limits = {f["name"]: f.get("stale_after_days") for f in manifest.raw["features"]}
-    ages = {}
-    for name, entry in vector.entries.items():
-        if not isinstance(entry, Present) or limits[name] is None:
-            continue
-        # Of a derived value the first source decides; the others have look-backs of their own.
-        effective = entry.sources[0].effective
-        age = vector.as_of - effective.earliest if effective else timedelta()
-        if age > timedelta(days=limits[name]):
-            ages[name] = f"{round(age / timedelta(days=DAYS_PER_MONTH))} months old"
-    return ages
-
-
-def _together(said: Mapping[str, str], manifest: Manifest) -> Iterator[tuple[list[str], str]]:
+def _together(said: Mapping[str, str], asked: Asked) -> Iterator[tuple[list[str], str]]:
     """(features of one panel, what is said of each of them), in the order of the first of each."""
-    panels = _panels(manifest)
-    groups: dict[tuple[Panel | str, str], list[str]] = {}
+    together: dict[tuple[Group, str], list[str]] = {}
     for name, text in said.items():
-        groups.setdefault((panels.get(name, name), text), []).append(name)
-    for (_, text), names in groups.items():
+        together.setdefault((asked.groups[name], text), []).append(name)
+    for (_, text), names in together.items():
         yield names, text
 
 
-def _titled(names: list[str], manifest: Manifest) -> str:
+def _titled(names: list[str], asked: Asked) -> str:
     """A whole panel by its title, anything else by the features' own."""
-    panel = _panels(manifest).get(names[0])
-    if panel and len(names) > 1 and set(names) == set(panel.features):
-        return panel.title
-    titles = {feature.name: feature.title for feature in manifest.features}
-    return ", ".join(titles[name] for name in names)
+    group = asked.groups[names[0]]
+    if len(names) == len(group.names):
+        return group.title
+    return ", ".join(asked.features[name].title for name in names)
 
 
-def _panels(manifest: Manifest) -> Mapping[str, Panel]:
-    """Each feature's panel; the first, if it stands in several."""
-    return {name: panel for panel in reversed(manifest.panels) for name in panel.features}
+# --------------------------------------------------------------- what a manifest asks for, by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """Features that are spoken of together: a panel's, or one that stands in none."""
+
+    names: frozenset[str]
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a manifest says of its features, by their names; `fresh_for` of those that grow old."""
+
+    features: Mapping[str, Feature]
+    groups: Mapping[str, Group]
+    fresh_for: Mapping[str, timedelta]
+
+
+@once
+def asked_by(manifest: Manifest) -> Asked:
+    """The inputs that `manifest` asks for."""
+    features = {feature.name: feature for feature in manifest.features}
+    alone = {
+        name: Group(names=frozenset({name}), title=feature.title)
+        for name, feature in features.items()
+    }
+    groups = dict(alone)
+    # Backwards, for the first panel of a feature that stands in several to be what remains.
+    for panel in reversed(manifest.panels):
+        names = frozenset(panel.features)
+        group = Group(names=names, title=panel.title)
+        groups |= {name: group if len(names) > 1 else alone[name] for name in names}
+    days = {entry["name"]: entry.get("stale_after_days") for entry in manifest.raw["features"]}
+    return Asked(
+        features=features,
+        groups=groups,
+        fresh_for={
+            name: timedelta(days=limit) for name, limit in days.items() if limit is not None
+        },
+    )

@@ -70,18 +70,31 @@ def identifier_of(
     Inputs are values with their sources, so that a new result of the same size is a new
     assessment. `origin` keeps apart patients of two EHRs who happen to share an id.
     """
-    inputs = {n: _named(e) for n, e in vector.entries.items() if isinstance(e, Present)}
+    # This never changes: stored identifiers are made of it.
+    inputs = {
+        name: _present(entry, _source)
+        for name, entry in vector.entries.items()
+        if isinstance(entry, Present)
+    }
     facts = [origin, patient_id, model, version, inputs]
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _named(entry: Present) -> dict[str, Any]:
-    """What names an assessment. It never changes: stored identifiers are made of it."""
+def _entries(entries: Mapping[str, Entry]) -> dict[str, Any]:
     return {
-        "value": entry.value,
-        "unit": entry.unit,
-        "sources": [_source(source) for source in entry.sources],
+        name: _present(entry, _titled) if isinstance(entry, Present) else _absent(entry)
+        for name, entry in entries.items()
     }
+
+
+def _present(entry: Present, told: Callable[[Source], dict[str, Any]]) -> dict[str, Any]:
+    return {"value": entry.value, "unit": entry.unit, "sources": list(map(told, entry.sources))}
+
+
+def _absent(entry: Absent) -> dict[str, Any]:
+    if entry.effective is None:
+        return {"absent": entry.reason.value}
+    return {"absent": entry.reason.value, "effective": entry.effective.text}
 
 
 def _source(source: Source) -> dict[str, Any]:
@@ -92,19 +105,10 @@ def _source(source: Source) -> dict[str, Any]:
     }
 
 
-def _entries(entries: Mapping[str, Entry]) -> dict[str, Any]:
-    return {name: _entry(entry) for name, entry in entries.items()}
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry, Absent):
-        effective = {"effective": entry.effective.text} if entry.effective else {}
-        return {"absent": entry.reason.value, **effective}
-    return {**_named(entry), "sources": [_titled(source) for source in entry.sources]}
-
-
 def _titled(source: Source) -> dict[str, Any]:
-    return {**_source(source), "title": source.title}
+    told = _source(source)
+    told["title"] = source.title
+    return told
 
 
 def _bound(bound: Bound) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from cds_service import cards
+from cds_service.once import once
 from fhir_mapping import FeatureVector
 from fhir_mapping.risk_assessment import (
     About,
@@ -37,5 +38,9 @@ def risk_assessment(
         contributions=[(c.feature, c.log_odds) for c in estimate.contributions],
         rationale=cards.rationale(estimate, vector, manifest),
     )
-    model = ModelIdentity(name=manifest.name, version=manifest.version, title=manifest.title)
-    return compose_risk_assessment(about, prediction, model, vector)
+    return compose_risk_assessment(about, prediction, _identity(manifest), vector)
+
+
+@once
+def _identity(manifest: Manifest) -> ModelIdentity:
+    return ModelIdentity(name=manifest.name, version=manifest.version, title=manifest.title)

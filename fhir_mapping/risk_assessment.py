@@ -3,12 +3,12 @@
 The resource stands alone: the model is a contained Device, so that any server takes it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fhir_mapping.vector import FeatureVector, Present, Source
+from fhir_mapping.vector import Entry, FeatureVector, Present, Source
 
 IDENTIFIER_SYSTEM = "urn:cds-service:risk-assessment"
 MODEL_SYSTEM = "urn:cds-service:model"
@@ -75,7 +75,7 @@ def compose_risk_assessment(
     }
     if about.encounter_id:
         resource["encounter"] = {"reference": f"Encounter/{about.encounter_id}"}
-    if basis := list(_basis(vector)):
+    if basis := _basis(vector):
         resource["basis"] = basis
     if about.mitigation:
         resource["mitigation"] = about.mitigation
@@ -119,7 +119,8 @@ def _method(model: ModelIdentity) -> dict[str, Any]:
 
 
 def _prediction(prediction: Prediction, vector: FeatureVector) -> dict[str, Any]:
-    shares = [_contribution(name, share, vector) for name, share in prediction.contributions]
+    entries = vector.entries
+    shares = [_contribution(name, share, entries[name]) for name, share in prediction.contributions]
     baseline = {"url": BASELINE_URL, "valueDecimal": round(prediction.baseline, 9)}
     return {
         "extension": [baseline, *shares],
@@ -140,34 +141,31 @@ def _prediction(prediction: Prediction, vector: FeatureVector) -> dict[str, Any]
     }
 
 
-def _contribution(name: str, log_odds: float, vector: FeatureVector) -> dict[str, Any]:
-    parts: list[dict[str, Any]] = [{"url": "feature", "valueString": name}]
-    entry = vector.entries[name]
-    if isinstance(entry, Present):
-        quantity = {"value": entry.value, "unit": entry.unit, "system": UCUM, "code": entry.unit}
-        parts.append({"url": "value", "valueQuantity": quantity})
-    parts.append({"url": "logOdds", "valueDecimal": round(log_odds, 9)})
-    return {"url": CONTRIBUTION_URL, "extension": parts}
+def _contribution(name: str, log_odds: float, entry: Entry) -> dict[str, Any]:
+    feature = {"url": "feature", "valueString": name}
+    share = {"url": "logOdds", "valueDecimal": round(log_odds, 9)}
+    if not isinstance(entry, Present):
+        return {"url": CONTRIBUTION_URL, "extension": [feature, share]}
+    quantity = {"value": entry.value, "unit": entry.unit, "system": UCUM, "code": entry.unit}
+    value = {"url": "value", "valueQuantity": quantity}
+    return {"url": CONTRIBUTION_URL, "extension": [feature, value, share]}
 
 
-def _basis(vector: FeatureVector) -> Iterator[dict[str, Any]]:
+def _basis(vector: FeatureVector) -> list[dict[str, Any]]:
     """Each Observation once, in the order of the features that it served."""
-    seen: set[str] = set()
+    basis: dict[str, dict[str, Any]] = {}
     for entry in vector.entries.values():
         for source in entry.sources if isinstance(entry, Present) else ():
-            reference = _reference(source)
-            key = reference.get("reference", reference["display"])
-            if not _is_patient(source) and key not in seen:
-                seen.add(key)
-                yield reference
-
-
-def _is_patient(source: Source) -> bool:
-    return source.reference is not None and source.reference.startswith("Patient/")
+            if source.reference is None or not source.reference.startswith("Patient/"):
+                reference = _reference(source)
+                basis.setdefault(reference.get("reference", reference["display"]), reference)
+    return list(basis.values())
 
 
 def _reference(source: Source) -> dict[str, Any]:
     """A reference; an Observation that came without an id can only be described."""
     when = f", {source.effective.text}" if source.effective else ""
-    described = {"type": "Observation", "display": f"{source.title}{when}"}
-    return {"reference": source.reference, **described} if source.reference else described
+    display = f"{source.title}{when}"
+    if not source.reference:
+        return {"type": "Observation", "display": display}
+    return {"reference": source.reference, "type": "Observation", "display": display}

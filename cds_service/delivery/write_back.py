@@ -16,7 +16,7 @@ from cds_service.delivery.send import outgoing
 from cds_service.errors import StoreUnavailable
 from cds_service.fhir_client import Created
 from cds_service.store import AssessmentRecord, InlineWriteBack, OutboxMessage
-from fhir_mapping.versions import FhirVersion, rendered
+from fhir_mapping.versions import DIFFERENCES, FhirVersion, rendered
 
 if TYPE_CHECKING:
     from cds_service.call import Call
@@ -45,7 +45,7 @@ def message(
         assessment_id=record.id,
         fhir_base=plan.base,
         client=call.caller.client.name,
-        resource=rendered(record.resource, version),
+        resource=_in_version(record, version),
     )
 
 
@@ -62,9 +62,15 @@ def system_actions(
         return []
     if record.hook_instance != call.request.hook_instance:
         return []
-    resource = outgoing(rendered(record.resource, version))
+    resource = outgoing(_in_version(record, version))
     description = "Record the risk assessment in the chart"
     return [{"type": "create", "description": description, "resource": resource}]
+
+
+def _in_version(record: AssessmentRecord, version: FhirVersion) -> dict[str, Any]:
+    """The resource in the words of `version`. It is kept in R4, and where R4 says all of it there
+    is nothing to render: that would go through every member to find it as it is."""
+    return rendered(record.resource, version) if DIFFERENCES[version] else record.resource
 
 
 async def inline(

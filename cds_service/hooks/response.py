@@ -15,10 +15,32 @@ def hook_response(
 
     CDS Hooks, "Use of JSON": elements SHALL NOT be null, "", [] or {} unless stated otherwise.
     """
-    body: dict[str, Any] = {"cards": [without_empties(card) for card in cards]}
+    body: dict[str, Any] = {"cards": list(cards)}
     if system_actions:
-        body["systemActions"] = [without_empties(action) for action in system_actions]
+        body["systemActions"] = list(system_actions)
+    if holds_empties(body):
+        body = {name: [without_empties(item) for item in items] for name, items in body.items()}
     return orjson.dumps(body)
+
+
+def holds_empties(body: dict[str, Any]) -> bool:
+    """False for nearly every answer, which then need not be made again to be without them."""
+    held: list[Any] = [body]
+    for value in held:  # and what each of them holds, which is added meanwhile
+        if isinstance(value, str):
+            if not value:
+                return True
+        elif isinstance(value, dict):
+            if not value:
+                return True
+            held += value.values()
+        elif isinstance(value, (list, tuple)):
+            if not value:
+                return True
+            held += value
+        elif value is None:
+            return True
+    return False
 
 
 def without_empties(value: Any) -> Any:

@@ -333,3 +333,13 @@ def test_an_input_that_stands_in_two_panels_belongs_to_the_first() -> None:
     raw = asking_for_much()
     raw["panels"].append({"id": "again", "title": "Again", "features": ["sodium", "glucose"]})
     assert gaps_of(*RECORD, raw=raw) == gaps_of(*RECORD)
+
+
+def test_an_input_whose_first_panel_is_of_one_is_not_said_with_its_second() -> None:
+    raw = asking_for_much()
+    raw["panels"].insert(0, {"id": "sodium", "title": "Salt", "features": ["sodium"]})
+    assert gaps_of(*RECORD, raw=raw) == [
+        "- BMI is 18 months old",
+        "- Not recorded: Lipids, Sodium, "
+        "Potassium, Chloride, Bicarbonate, Urea nitrogen, Calcium, Blood pressure",
+    ]
