@@ -83,7 +83,7 @@ async def assess(
         # The client has left, or the process ends.
         _count(call, "client-left")
         raise
-    if sum(1 for _ in prefetch.resources(states)) <= FEW_RESOURCES:
+    if prefetch.how_many(states) <= FEW_RESOURCES:
         said = _conclude(call, states)
     else:
         said = await to_thread.run_sync(_conclude, call, states)

@@ -84,22 +84,32 @@ def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> Ke
     entries = bundle.get("entry") or []
     if not isinstance(entries, list):
         return Missing("was sent as a Bundle whose entries are no list")
-    held = list(_resources(entries))
-    # R5 may say beside the entries what went wrong (Bundle.issues).
-    issues = bundle.get("issues")
-    said = [*held, issues] if isinstance(issues, dict) else held
-    faults = [r for r in said if r.get("resourceType") == "OperationOutcome" and _is_fault(r)]
     wanted = _type_of(template)
-    resources = tuple(r for r in held if r.get("resourceType") == wanted)
+    resources: list[Resource] = []
+    others: list[Resource] = []
+    for entry in entries:
+        resource = entry.get("resource") if isinstance(entry, dict) else None
+        if isinstance(resource, dict):
+            (resources if resource.get("resourceType") == wanted else others).append(resource)
     if "?" not in template:
         # A read answered by a Bundle of exactly one is unmistakable; of several it is not.
-        return Satisfied(resources) if len(resources) == 1 else Missing("was sent as a Bundle")
+        one = len(resources) == 1
+        return Satisfied(tuple(resources)) if one else Missing("was sent as a Bundle")
+    outcomes = [r for r in others if _is_outcome(r)]
+    # R5 may say beside the entries what went wrong (Bundle.issues).
+    beside = [issues for issues in (bundle.get("issues"),) if _is_outcome(issues)]
+    faults = [r for r in (*outcomes, *beside) if _is_fault(r)]
     if faults and not resources:
         return Failed()
-    if any(r.get("resourceType") != "OperationOutcome" for r in held) and not resources:
+    if len(others) > len(outcomes) and not resources:
         return Missing("was sent with other resources than its template asks for")
-    lacks = bool(faults) or len(held) < len(entries) or _has_more(bundle, len(resources))
-    return Satisfied(resources, incomplete=incomplete or lacks, told=bool(faults))
+    unreadable = len(resources) + len(others) < len(entries)
+    lacks = bool(faults) or unreadable or _has_more(bundle, len(resources))
+    return Satisfied(tuple(resources), incomplete=incomplete or lacks, told=bool(faults))
+
+
+def _is_outcome(resource: Any) -> bool:
+    return isinstance(resource, dict) and resource.get("resourceType") == "OperationOutcome"
 
 
 def _is_fault(outcome: Mapping[str, Any]) -> bool:
@@ -113,13 +123,6 @@ def _is_fault(outcome: Mapping[str, Any]) -> bool:
         for issue in (issues if isinstance(issues, list) else ())
     ]
     return not severities or any(s not in ("information", "warning") for s in severities)
-
-
-def _resources(entries: list[Any]) -> Iterator[dict[str, Any]]:
-    for entry in entries:
-        resource = entry.get("resource") if isinstance(entry, dict) else None
-        if isinstance(resource, dict):
-            yield resource
 
 
 def _has_more(bundle: Mapping[str, Any], matches: int) -> bool:
@@ -170,6 +173,11 @@ def resources(states: Mapping[str, KeyState]) -> Iterator[dict[str, Any]]:
     for state in states.values():
         if isinstance(state, Satisfied):
             yield from state.resources
+
+
+def how_many(states: Mapping[str, KeyState]) -> int:
+    """Of what `resources` gives."""
+    return sum(len(state.resources) for state in states.values() if isinstance(state, Satisfied))
 
 
 def without_the_unread(mapping: CompiledMapping) -> Callable[[Resource], Resource]:
