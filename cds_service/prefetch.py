@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote
 
 from cds_service.errors import BadRequest, PrefetchUnavailable
@@ -108,7 +108,7 @@ def _of_bundle(template: str, bundle: Mapping[str, Any], incomplete: bool) -> Ke
     return Satisfied(tuple(resources), incomplete=incomplete or lacks, told=bool(faults))
 
 
-def _is_outcome(resource: Any) -> bool:
+def _is_outcome(resource: Any) -> TypeGuard[Resource]:
     return isinstance(resource, dict) and resource.get("resourceType") == "OperationOutcome"
 
 
