@@ -3,12 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 CodeKey = tuple[str, str]
 
 # What names a diagnosis stands at the front; the rest of a megabyte of text is not searched.
 LONGEST_TEXT = 1000
+# Of a pattern, what has no case: classes, escaped signs, ranges of small letters or digits, groups.
+_PLAIN_PARTS = re.compile(r"\\[bBdDsSwW.()\[\]?*+^$|/-]|a-z|0-9|\(\?(?::|=|!|<=|<!)")
 _GAP = re.compile(r"[\s\-\u2010-\u2015_/'\u2019]+")
 
 
@@ -68,8 +72,45 @@ def plain_words(text: str) -> str:
 
     So that a pattern says a word once: "Pré-diabète" is "pre diabete".
     """
-    letters = unicodedata.normalize("NFKD", text.lower())
-    return _GAP.sub(" ", "".join(c for c in letters if not unicodedata.combining(c)))
+    letters = text.lower()
+    if not letters.isascii():  # ASCII has nothing to decompose, and no accents
+        letters = unicodedata.normalize("NFKD", letters)
+        letters = "".join(c for c in letters if not unicodedata.combining(c))
+    return _GAP.sub(" ", letters)
+
+
+@dataclass(frozen=True, slots=True)
+class WordPattern:
+    """A pattern to be looked for in `plain_words`, upper and lower case alike.
+
+    `in_ascii` is the same without case, which takes several times as long: plain words are lower
+    case already, and only beyond ASCII are there letters that `lower` and `re` see differently.
+    """
+
+    pattern: re.Pattern[str]
+    in_ascii: re.Pattern[str]
+
+    def search(self, plain: str) -> re.Match[str] | None:
+        return (self.in_ascii if plain.isascii() else self.pattern).search(plain)
+
+
+def word_pattern(source: str) -> WordPattern:
+    """Raises re.error where `source` is no pattern."""
+    pattern = re.compile(source, re.IGNORECASE)
+    return WordPattern(pattern, re.compile(source) if _is_lower(source) else pattern)
+
+
+def _is_lower(source: str) -> bool:
+    """Whether case makes no difference to this pattern in lower case ASCII: each letter that it
+    names is a lower case one, or none of ASCII in either case. What is not sure is not."""
+    bare = _PLAIN_PARTS.sub("", source)
+    if "\\" in bare or "-" in bare or "(?" in bare:
+        return False
+    return not any(c.isupper() or (not c.isascii() and _ascii_twin(c)) for c in bare)
+
+
+def _ascii_twin(letter: str) -> bool:
+    return any(re.fullmatch(re.escape(letter), twin, re.IGNORECASE) for twin in ascii_lowercase)
 
 
 def _url_spellings(url: str) -> Iterator[str]:

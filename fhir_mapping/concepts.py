@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fhir_mapping.codes import WordPattern, word_pattern
 from fhir_mapping.units import MOLAR, Conversion, UnitReader, conversions_to, unit_table
 
 CONCEPTS_FILE = Path(__file__).with_name("concepts.toml")
@@ -74,12 +75,12 @@ class FindingRule:
     persistent: bool
     max_days: float | None
     exact: frozenset[tuple[str, str]]
-    prefixes: Mapping[str, frozenset[str]]
+    prefixes: Mapping[str, tuple[str, ...]]
     not_exact: frozenset[tuple[str, str]]
-    not_prefixes: Mapping[str, frozenset[str]]
-    words: re.Pattern[str] | None
+    not_prefixes: Mapping[str, tuple[str, ...]]
+    words: WordPattern | None
     not_phrases: re.Pattern[str] | None
-    medicine_words: re.Pattern[str] | None
+    medicine_words: WordPattern | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,8 +178,8 @@ def _exact(codes: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
     return frozenset((name, code) for name in _EXACT_SYSTEMS for code in codes.get(name, ()))
 
 
-def _prefixes(codes: Mapping[str, Any]) -> Mapping[str, frozenset[str]]:
-    return {name: frozenset(codes.get(name, ())) for name in _PREFIX_SYSTEMS}
+def _prefixes(codes: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    return {name: tuple(codes.get(name, ())) for name in _PREFIX_SYSTEMS}
 
 
 def _phrases(entry: Mapping[str, Any]) -> re.Pattern[str] | None:
@@ -187,8 +188,8 @@ def _phrases(entry: Mapping[str, Any]) -> re.Pattern[str] | None:
     return re.compile("|".join(phrases)) if phrases else None
 
 
-def _pattern(entry: Mapping[str, Any], key: str) -> re.Pattern[str] | None:
-    return re.compile(entry[key], re.IGNORECASE) if key in entry else None
+def _pattern(entry: Mapping[str, Any], key: str) -> WordPattern | None:
+    return word_pattern(entry[key]) if key in entry else None
 
 
 def _check_codes(concepts: Mapping[str, Concept]) -> None:

@@ -4,11 +4,12 @@ They are read as R4; those of another version go through `versions.as_r4` first.
 In doubt a finding counts: a figure that is not shown harms less than one that should not be.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from fhir_mapping.codes import code_keys, plain_words, texts
+from fhir_mapping.codes import WordPattern, code_keys, plain_words, texts
 from fhir_mapping.concepts import FindingRule
 from fhir_mapping.times import read_datetime, read_period
 from fhir_mapping.vector import Effective
@@ -23,88 +24,115 @@ MEDICATION_TYPES = frozenset({"MedicationRequest", "MedicationStatement"})
 CASE_SENSITIVE = frozenset({"read"})
 
 
-def condition_shows(
-    condition: Mapping[str, Any], rule: FindingRule, systems: Mapping[str, str], as_of: datetime
-) -> bool:
-    """Whether a Condition of this patient is the finding."""
-    if _status(condition.get("verificationStatus")) & NOT_HELD:
-        return False
-    if not _names(condition.get("code"), rule, systems):
-        return False
-    return rule.persistent or _is_current(condition, rule, as_of)
+def shown_by_condition(
+    condition: Mapping[str, Any],
+    rules: Iterable[FindingRule],
+    systems: Mapping[str, str],
+    as_of: datetime,
+) -> Iterator[FindingRule]:
+    """The findings that a Condition of this patient is."""
+    if _has_status(condition.get("verificationStatus"), NOT_HELD):
+        return
+    named = _Named(condition.get("code"), systems)
+    for rule in rules:
+        if _is_named(named, rule) and (rule.persistent or _is_current(condition, rule, as_of)):
+            yield rule
+
+
+def shown_by_medication(
+    request: Mapping[str, Any], rules: Iterable[FindingRule], systems: Mapping[str, str]
+) -> Iterator[FindingRule]:
+    """The findings that a MedicationRequest or MedicationStatement of this patient implies."""
+    status = request.get("status")
+    if (isinstance(status, str) and status.strip() in NOT_GIVEN) or (
+        request.get("doNotPerform") is True
+    ):
+        return
+    medicines = [_Named(medicine, systems) for medicine in _medicines(request)]
+    for rule in rules:
+        if any(_is_medicine(medicine, rule) for medicine in medicines):
+            yield rule
 
 
 def medication_shows(
     request: Mapping[str, Any], rule: FindingRule, systems: Mapping[str, str]
 ) -> bool:
     """Whether a MedicationRequest or MedicationStatement of this patient implies the finding."""
-    status = request.get("status")
-    if (isinstance(status, str) and status.strip() in NOT_GIVEN) or (
-        request.get("doNotPerform") is True
-    ):
-        return False
-    return any(
-        _coded(medicine, rule.exact, rule.prefixes, systems)
-        or any(
-            rule.medicine_words and rule.medicine_words.search(plain_words(text))
-            for text in texts(medicine)
-        )
-        for medicine in _medicines(request)
-    )
+    return any(shown_by_medication(request, (rule,), systems))
 
 
-def _names(code: Any, rule: FindingRule, systems: Mapping[str, str]) -> bool:
+class _Named:
+    """What a CodeableConcept names, in the forms that rules are written in; each is made once, and
+    the words only if a rule asks for them."""
+
+    __slots__ = ("_concept", "_words", "codes")
+
+    def __init__(self, concept: Any, systems: Mapping[str, str]) -> None:
+        self._concept = concept
+        self._words: set[str] | None = None
+        self.codes = [
+            (system, value, _without_dots(system, value))
+            for url, value in code_keys(concept)
+            if (system := systems.get(url)) is not None
+        ]
+
+    @property
+    def words(self) -> set[str]:
+        if self._words is None:
+            self._words = {plain_words(text) for text in set(texts(self._concept))}
+        return self._words
+
+
+def _without_dots(system: str, value: str) -> str:
+    """ICD and ATC are hierarchies by prefix; the dot is often left out."""
+    plain = value.replace(".", "")
+    return plain if system in CASE_SENSITIVE else plain.upper()
+
+
+def _is_named(named: _Named, rule: FindingRule) -> bool:
     """By a code that is the finding; failing that in words, unless a code says something else."""
-    if _coded(code, rule.exact, rule.prefixes, systems):
+    if _is_coded(named, rule.exact, rule.prefixes):
         return True
-    if _coded(code, rule.not_exact, rule.not_prefixes, systems):
+    if rule.words is None or _is_coded(named, rule.not_exact, rule.not_prefixes):
         return False
-    return any(_worded(text, rule) for text in texts(code))
+    return any(_is_worded(plain, rule.words, rule.not_phrases) for plain in named.words)
 
 
-def _coded(
-    code: Any,
-    exact: frozenset[tuple[str, str]],
-    prefixes: Mapping[str, frozenset[str]],
-    systems: Mapping[str, str],
+def _is_medicine(named: _Named, rule: FindingRule) -> bool:
+    if _is_coded(named, rule.exact, rule.prefixes):
+        return True
+    pattern = rule.medicine_words
+    return pattern is not None and any(pattern.search(plain) for plain in named.words)
+
+
+def _is_coded(
+    named: _Named, exact: frozenset[tuple[str, str]], prefixes: Mapping[str, tuple[str, ...]]
 ) -> bool:
-    for url, value in code_keys(code):
-        system = systems.get(url, "")
-        if (system, value) in exact:
-            return True
-        # ICD and ATC are hierarchies by prefix; the dot is often left out.
-        plain = value.replace(".", "")
-        if system not in CASE_SENSITIVE:
-            plain = plain.upper()
-        if any(plain.startswith(prefix) for prefix in prefixes.get(system, ())):
+    for system, value, plain in named.codes:
+        if (system, value) in exact or plain.startswith(prefixes.get(system, ())):
             return True
     return False
 
 
-def _worded(text: str, rule: FindingRule) -> bool:
+def _is_worded(plain: str, words: WordPattern, not_phrases: re.Pattern[str] | None) -> bool:
     """Whether a word for the finding is left once the phrases that are not it are taken out."""
-    if rule.words is None:
+    if not words.search(plain):
         return False
-    plain = plain_words(text)
-    if not rule.words.search(plain):
-        return False
-    return rule.not_phrases is None or bool(rule.words.search(rule.not_phrases.sub(";", plain)))
+    return not_phrases is None or bool(words.search(not_phrases.sub(";", plain)))
 
 
-def _status(value: Any) -> set[str]:
-    return {code for _, code in code_keys(value)} | set(_bare_codes(value))
-
-
-def _bare_codes(value: Any) -> Iterator[str]:
-    """Codes sent without their system: for a status the words are unmistakable."""
+def _has_status(value: Any, among: frozenset[str]) -> bool:
+    """Also where the code is sent without its system: for a status the words are unmistakable."""
     codings = value.get("coding") if isinstance(value, dict) else None
     for coding in codings if isinstance(codings, list) else ():
-        if isinstance(coding, dict) and isinstance(coding.get("code"), str):
-            yield coding["code"].strip()
+        code = coding.get("code") if isinstance(coding, dict) else None
+        if isinstance(code, str) and code.strip() in among:
+            return True
+    return False
 
 
 def _is_current(condition: Mapping[str, Any], rule: FindingRule, as_of: datetime) -> bool:
-    if _status(condition.get("clinicalStatus")) & PAST:
+    if _has_status(condition.get("clinicalStatus"), PAST):
         return False
     ended = _time(condition, "abatement", as_of)
     if ended and ended.latest <= as_of:

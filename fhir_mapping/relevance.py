@@ -4,7 +4,8 @@ An EHR that does not honour the codes of a prefetch template sends the whole cha
 is looked at by nobody. That is told here by type and codes alone, before anything else is read.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from fhir_mapping.findings import MEDICATION_TYPES
 from fhir_mapping.mapping import CompiledMapping, Wanted, WantedCodes
@@ -14,11 +15,10 @@ from fhir_mapping.mapping import CompiledMapping, Wanted, WantedCodes
 READ_WHOLE = MEDICATION_TYPES | {"Patient", "Condition"}
 
 
-class Hit(NamedTuple):
-    """An Observation or component whose codes are wanted; of more than one concept, a conflict."""
-
-    element: dict[str, Any]
-    wanted: tuple[Wanted, ...]
+# The concepts of an element whose codes name more than one.
+Conflict = frozenset[str]
+# An Observation or a component of one, and what its codes name.
+Hit = tuple[dict[str, Any], Wanted | Conflict]
 
 
 def reads(mapping: CompiledMapping, resource: Any) -> bool:
@@ -35,26 +35,29 @@ def reads(mapping: CompiledMapping, resource: Any) -> bool:
     return isinstance(kind, str) and kind in READ_WHOLE
 
 
-def hits(observation: dict[str, Any], codes: WantedCodes) -> list[Hit]:
+def hits(observation: dict[str, Any], codes: WantedCodes) -> Sequence[Hit]:
     """What this Observation and its components are about, as far as it is wanted."""
-    found = []
-    if wanted := _named(observation, codes):
-        found.append(Hit(observation, wanted))
+    named = _named(observation, codes)
     components = observation.get("component")
-    if isinstance(components, list):
-        for component in components:
-            if isinstance(component, dict) and (wanted := _named(component, codes)):
-                found.append(Hit(component, wanted))
+    if not isinstance(components, list):
+        return () if named is None else ((observation, named),)
+    found: list[Hit] = [] if named is None else [(observation, named)]
+    for component in components:
+        if isinstance(component, dict):
+            named = _named(component, codes)
+            if named is not None:
+                found.append((component, named))
     return found
 
 
-def _named(element: dict[str, Any], codes: WantedCodes) -> tuple[Wanted, ...]:
-    """The concepts that the codes of an element name, each once. Codes are matched whole."""
+def _named(element: dict[str, Any], codes: WantedCodes) -> Wanted | Conflict | None:
+    """What the codes of an element name. Codes are matched whole: system and code."""
     code = element.get("code")
     codings = code.get("coding") if isinstance(code, dict) else None
     if not isinstance(codings, list):
-        return ()
-    found: dict[str, Wanted] = {}
+        return None
+    found: Wanted | None = None
+    others: set[str] | None = None
     for coding in codings:
         if not isinstance(coding, dict):
             continue
@@ -65,7 +68,14 @@ def _named(element: dict[str, Any], codes: WantedCodes) -> tuple[Wanted, ...]:
             continue
         system = coding.get("system")
         wanted = systems.get(system.strip()) if isinstance(system, str) else None
-        # Beside another code of its concept, one whose mass would be another substance's decides.
-        if wanted and (wanted.molar_only or wanted.concept not in found):
-            found[wanted.concept] = wanted
-    return tuple(found.values())
+        if wanted is None:
+            continue
+        if found is None:
+            found = wanted
+        elif wanted.concept != found.concept:
+            others = others or set()
+            others.add(wanted.concept)
+        elif wanted.molar_only:
+            # Beside another code of its concept, one whose mass is another substance's decides.
+            found = wanted
+    return Conflict((found.concept, *others)) if found and others else found

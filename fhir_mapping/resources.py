@@ -7,9 +7,8 @@ makes its own value absent, not the patient's assessment.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from fhir_mapping.units import Rounding, UnitReader
 from fhir_mapping.vector import AbsentReason
@@ -17,6 +16,7 @@ from fhir_mapping.vector import AbsentReason
 # http://hl7.org/fhir/R4/valueset-observation-status.html. Not `preliminary`: it may still change,
 # and nobody would tell us.
 USABLE_STATUS = frozenset({"final", "amended", "corrected"})
+_NUMBER = (int, float)
 _ID = re.compile(r"[A-Za-z0-9.-]{1,64}")
 _UUID = re.compile(r"urn:uuid:([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})")
 _REFERENCE = re.compile(
@@ -32,8 +32,7 @@ class Subject(Enum):
     UNCERTAIN = "uncertain"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """A number in a concept's canonical unit, with what the record said."""
 
     value: float
@@ -98,7 +97,7 @@ def read_quantity(
     if "dataAbsentReason" in element or not isinstance(quantity, dict):
         return AbsentReason.NO_VALUE
     value = quantity.get("value")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, _NUMBER):
         return AbsentReason.NO_VALUE
     try:
         number = float(value)

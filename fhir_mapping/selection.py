@@ -1,14 +1,16 @@
 """From many usable results to one value: windows, statistics and tie-breaks.
 
-Everything here is independent of the order in which results arrive, and holds no more than the
-statistic needs.
+Everything here is independent of the order in which results arrive, and holds no more results than
+the statistic needs, each with its Observation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Protocol
 
+from fhir_mapping.resources import Reading, reference_to
+from fhir_mapping.times import at_instant, in_utc, read_datetime
 from fhir_mapping.units import rounding
 from fhir_mapping.vector import (
     REASON_ORDER,
@@ -25,15 +27,70 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 STATISTICS = ("latest", "min", "max", "mean", "count", "slope")
 
 
-@dataclass(frozen=True, slots=True)
+# Report and Candidate are not frozen: a record makes thousands, and to freeze one doubles its cost.
+@dataclass(slots=True, eq=False)
+class Report:
+    """An Observation that may be used: it is this patient's, and of the past.
+
+    `period` None: it is of an instant. Only the time is read at once, as it alone decides between
+    most results; the rest when it is asked for.
+    """
+
+    observation: Mapping[str, Any]
+    earliest: datetime
+    period: Effective | None
+    zone: tzinfo
+    known_rank: tuple[int, datetime, str] | None = None
+
+    @property
+    def effective(self) -> Effective:
+        return self.period or at_instant(self.observation["effectiveDateTime"], self.earliest)
+
+    @property
+    def reference(self) -> str | None:
+        return reference_to(self.observation)
+
+    def rank(self) -> tuple[int, datetime, str]:
+        """Among results of one time: corrected after original, when issued, reference."""
+        if self.known_rank is None:
+            is_correction = str(self.observation["status"]).strip() != "final"
+            issued = read_datetime(self.observation.get("issued"), self.zone)
+            self.known_rank = (
+                int(is_correction),
+                issued.earliest if issued else EARLIEST,
+                self.reference or "",
+            )
+        return self.known_rank
+
+
+@dataclass(slots=True, eq=False)
 class Candidate:
-    """A usable result. `order` makes "latest" one and the same for every order of arrival:
-    effective time, corrected after original, issued, value, reference."""
+    """A usable result of a concept that is called `title`."""
 
     value: float
-    effective: Effective
-    order: OrderKey
-    source: Source
+    report: Report
+    reading: Reading
+    title: str
+
+    def order(self) -> OrderKey:
+        """Makes "latest" one and the same for every order of arrival: effective time, corrected
+        after original, issued, value, reference."""
+        is_correction, issued, reference = self.report.rank()
+        return self.report.earliest, is_correction, issued, self.value, reference
+
+    def is_after(self, other: "Candidate") -> bool:
+        """`order() > other.order()`, of which the first part mostly decides."""
+        one, another = self.report.earliest, other.report.earliest
+        return one > another if one != another else self.order() > other.order()
+
+    def source(self) -> Source:
+        return Source(
+            reference=self.report.reference,
+            effective=self.report.effective,
+            recorded_value=self.reading.recorded_value,
+            recorded_unit=self.reading.recorded_unit,
+            title=self.title,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +108,9 @@ class Slot:
     look_back: timedelta | None
     plausible: tuple[float, float]
 
-    def admits(self, effective: Effective, as_of: datetime) -> bool:
-        """Whether all of the time in question lies inside the window."""
-        return self.look_back is None or effective.earliest >= as_of - self.look_back
+    def since(self, as_of: datetime) -> datetime:
+        """Where the window begins: what is admitted lies in it from its earliest moment on."""
+        return EARLIEST if self.look_back is None else in_utc(as_of - self.look_back)
 
     def is_plausible(self, value: float) -> bool:
         return self.plausible[0] <= value <= self.plausible[1]
@@ -69,11 +126,11 @@ class Latest:
     best: Candidate | None = None
 
     def add(self, candidate: Candidate) -> None:
-        if self.best is None or candidate.order > self.best.order:
+        if self.best is None or candidate.is_after(self.best):
             self.best = candidate
 
     def result(self) -> tuple[float, tuple[Source, ...]] | None:
-        return (self.best.value, (self.best.source,)) if self.best else None
+        return (self.best.value, (self.best.source(),)) if self.best else None
 
 
 @dataclass(slots=True)
@@ -84,12 +141,16 @@ class Extreme:
     best: Candidate | None = None
 
     def add(self, candidate: Candidate) -> None:
-        rank = (self.sign * candidate.value, candidate.order)
-        if self.best is None or rank > (self.sign * self.best.value, self.best.order):
+        if self.best is None or self._beats(candidate, self.best):
             self.best = candidate
 
+    def _beats(self, one: Candidate, other: Candidate) -> bool:
+        if one.value != other.value:
+            return self.sign * one.value > self.sign * other.value
+        return one.is_after(other)
+
     def result(self) -> tuple[float, tuple[Source, ...]] | None:
-        return (self.best.value, (self.best.source,)) if self.best else None
+        return (self.best.value, (self.best.source(),)) if self.best else None
 
 
 @dataclass(slots=True)
@@ -105,14 +166,14 @@ class Windowed:
     results: dict[OrderKey, Candidate] = field(default_factory=dict)
 
     def add(self, candidate: Candidate) -> None:
-        self.results[candidate.order] = candidate
+        self.results[candidate.order()] = candidate
 
     def result(self) -> tuple[float, tuple[Source, ...]] | None:
         found = [self.results[order] for order in sorted(self.results)]
         if self.statistic == "count":
-            return float(len(found)), tuple(c.source for c in found)
+            return float(len(found)), tuple(c.source() for c in found)
         value = self._mean(found) if self.statistic == "mean" else self._slope(found)
-        return None if value is None else (value, tuple(c.source for c in found))
+        return None if value is None else (value, tuple(c.source() for c in found))
 
     def _mean(self, found: list[Candidate]) -> float | None:
         if not found:
@@ -122,7 +183,7 @@ class Windowed:
 
     def _slope(self, found: list[Candidate]) -> float | None:
         """Least squares, per day; undefined for fewer than two moments."""
-        days = [(c.effective.earliest - self.as_of) / timedelta(days=1) for c in found]
+        days = [(c.report.earliest - self.as_of) / timedelta(days=1) for c in found]
         if len(set(days)) < 2:
             return None
         centre = sum(days) / len(days)
@@ -141,15 +202,15 @@ class Distinct:
 
     def add(self, candidate: Candidate) -> None:
         held = self.by_value.get(candidate.value)
-        if held is None or candidate.order > held.order:
+        if held is None or candidate.is_after(held):
             self.by_value[candidate.value] = candidate
 
     def latest_first(self) -> Iterator[Candidate]:
-        return iter(sorted(self.by_value.values(), key=lambda c: c.order, reverse=True))
+        return iter(sorted(self.by_value.values(), key=Candidate.order, reverse=True))
 
     def result(self) -> tuple[float, tuple[Source, ...]] | None:
         first = next(self.latest_first(), None)
-        return (first.value, (first.source,)) if first else None
+        return (first.value, (first.source(),)) if first else None
 
 
 def statistic_for(slot: Slot, as_of: datetime) -> Statistic:
@@ -168,13 +229,28 @@ def statistic_for(slot: Slot, as_of: datetime) -> Statistic:
 
 @dataclass(slots=True)
 class Selection:
-    """What one slot has seen so far."""
+    """What one slot has seen so far. `as_of` is the moment that its window ends at."""
 
     slot: Slot
+    as_of: datetime
     statistic: Statistic
     reason: AbsentReason = AbsentReason.NOT_RECORDED
+    since: datetime | None = None
     stale: Effective | None = None
     bound: tuple[OrderKey, Bound] | None = None
+
+    def offer(self, candidate: Candidate) -> None:
+        if self.since is None:
+            self.since = self.slot.since(self.as_of)
+        if not self.slot.is_plausible(candidate.value):
+            self.refuse(AbsentReason.IMPLAUSIBLE)
+        elif candidate.report.earliest < self.since:
+            self.refuse(AbsentReason.TOO_OLD, candidate.report.effective)
+        elif candidate.reading.comparator is not None:
+            self.refuse(AbsentReason.COMPARATOR)
+            self._offer_bound(candidate, candidate.reading.comparator)
+        else:
+            self.statistic.add(candidate)
 
     def refuse(self, reason: AbsentReason, effective: Effective | None = None) -> None:
         """Keeps the reason of whichever result got furthest, and the newest of those too old."""
@@ -187,8 +263,16 @@ class Selection:
         ):
             self.stale = effective
 
-    def offer_bound(self, order: OrderKey, bound: Bound) -> None:
+    def _offer_bound(self, candidate: Candidate, comparator: str) -> None:
+        order = candidate.order()
         if self.bound is None or order > self.bound[0]:
+            bound = Bound(
+                name=self.slot.name,
+                comparator=comparator,
+                value=candidate.value,
+                unit=self.slot.unit,
+                source=candidate.source(),
+            )
             self.bound = (order, bound)
 
     def entry(self) -> Present | Absent:
@@ -197,6 +281,41 @@ class Selection:
             return Absent(name=self.slot.name, reason=self.reason, effective=self.stale)
         value, sources = found
         return Present(name=self.slot.name, value=value, unit=self.slot.unit, sources=sources)
+
+
+@dataclass(slots=True)
+class Selections:
+    """All slots that read one concept.
+
+    `settled_before`: a result from before this moment changes nothing any more. It is set where
+    each slot wants its latest result, and has one of that time or a later: what is left of an older
+    one is the reason why a value is absent, and none is. Not where a bound would count beside a
+    value (`bounds_count`).
+    """
+
+    each: list[Selection]
+    bounds_count: bool = False
+    settled_before: datetime | None = None
+
+    def refuse(self, reason: AbsentReason) -> None:
+        for selection in self.each:
+            selection.refuse(reason)
+
+    def offer(self, candidate: Candidate) -> None:
+        for selection in self.each:
+            selection.offer(candidate)
+        self.settled_before = None if self.bounds_count else self._settled_before()
+
+    def _settled_before(self) -> datetime | None:
+        earliest = None
+        for selection in self.each:
+            statistic = selection.statistic
+            if not isinstance(statistic, Latest) or statistic.best is None:
+                return None
+            moment = statistic.best.report.earliest
+            if earliest is None or moment < earliest:
+                earliest = moment
+        return earliest
 
 
 def _later(one: Effective, other: Effective) -> bool:

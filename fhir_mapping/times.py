@@ -8,7 +8,9 @@ from fhir_mapping.vector import Effective
 
 # http://hl7.org/fhir/R4/datatypes.html#dateTime: a time of day comes with a zone, a date without.
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}:\d{2})")
+_DAY, _MINUTE = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]", "[0-9][0-9]:[0-9][0-9]"
+_SECOND, _ZONE = r"[0-9][0-9](?:\.[0-9]+)?", f"Z|[+-]{_MINUTE}"
+_INSTANT = re.compile(f"{_DAY}T{_MINUTE}(?::{_SECOND})?(?:{_ZONE})")
 
 
 def read_date(text: Any) -> tuple[date, date] | None:
@@ -33,17 +35,39 @@ def _month_after(first: date) -> date:
     return (first + timedelta(days=31)).replace(day=1)
 
 
+def read_instant(text: Any) -> datetime | None:
+    """The moment, in UTC, of a time of day with a zone; whatever is not one gives None."""
+    if not isinstance(text, str):
+        return None
+    text = text.strip()
+    if not _INSTANT.fullmatch(text):
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment: two in UTC compare at once, others each by way of its zone."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:  # within a day of the calendar's ends
+        return moment
+
+
+def at_instant(text: str, moment: datetime) -> Effective:
+    """A time that `read_instant` has read."""
+    return Effective(text=text.strip(), earliest=moment, latest=moment)
+
+
 def read_datetime(text: Any, zone: tzinfo) -> Effective | None:
     """A FHIR dateTime or instant. A time of day without a zone is no moment, and gives None."""
     if not isinstance(text, str):
         return None
     text = text.strip()
-    if _INSTANT.fullmatch(text):
-        try:
-            moment = datetime.fromisoformat(text).astimezone(UTC)
-        except (ValueError, OverflowError):
-            return None
-        return Effective(text=text, earliest=moment, latest=moment)
+    if moment := read_instant(text):
+        return at_instant(text, moment)
     days = read_date(text)
     if days is None:
         return None

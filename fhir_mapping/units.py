@@ -4,18 +4,20 @@ A unit is recognised by its UCUM code, or by a spelled-out text listed in concep
 assumed: a quantity whose unit is missing, unknown or contradictory has no value.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fhir_mapping.vector import AbsentReason
 
 # http://hl7.org/fhir/R4/valueset-ucum-units.html; the others are the same system as sent by some.
+UCUM = "http://unitsofmeasure.org"
 UCUM_SYSTEMS = frozenset(
     {
-        "http://unitsofmeasure.org",
+        UCUM,
         "https://unitsofmeasure.org",
         "http://unitsofmeasure.org/",
         "urn:oid:2.16.840.1.113883.6.8",
@@ -37,10 +39,15 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitTable:
-    """`by_code`: UCUM spellings, exact. `by_text`: spelled out, folded by `fold`."""
+    """`by_code`: UCUM spellings, exact. `by_text`: spelled out, folded by `fold`.
+
+    `usual`: what `recognise` says of the usual ways to write each unit, by system, code and text;
+    a shortcut that is made by the rule itself, once, and never grows.
+    """
 
     by_code: Mapping[str, Unit]
     by_text: Mapping[str, Unit]
+    usual: Mapping[tuple[str | None, str | None, str | None], Unit] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,12 @@ class UnitReader:
 
     def read(self, quantity: Mapping[str, Any]) -> Unit | AbsentReason:
         """The unit of a FHIR Quantity, or the reason why it cannot be used."""
-        unit = recognise(quantity, self.table)
+        system, code, text = quantity.get("system"), quantity.get("code"), quantity.get("unit")
+        try:
+            usual = self.table.usual.get((system, code, text))
+        except TypeError:  # JSON of a form that cannot be looked up, and is no unit either
+            usual = None
+        unit = usual or recognise(quantity, self.table)
         if isinstance(unit, Unit) and unit.code not in self.conversions:
             return AbsentReason.UNIT_UNKNOWN
         return unit
@@ -84,14 +96,28 @@ def unit_table(spec: Mapping[str, Mapping[str, Any]]) -> UnitTable:
     """Reads the `units` part of concepts.toml. Raises ValueError where two units share a name."""
     by_code: dict[str, Unit] = {}
     by_text: dict[str, Unit] = {}
+    ways: list[tuple[str | None, str | None, str | None]] = []
     for code, entry in spec.items():
         unit = Unit(code=code, dimension=entry["dimension"], factor=float(entry["factor"]))
         spellings = [code, *entry.get("codes", ())]
         for spelling in spellings:
             _enter(by_code, spelling, unit)
-        for text in {fold(text) for text in (*spellings, *entry.get("text", ()))}:
+        texts = [*spellings, *entry.get("text", ())]
+        for text in {fold(text) for text in texts}:
             _enter(by_text, text, unit)
-    return UnitTable(by_code=by_code, by_text=by_text)
+        ways += [(None, None, text) for text in texts]
+        ways += itertools.product([UCUM], spellings, [None, *texts])
+    return _with_usual(UnitTable(by_code=by_code, by_text=by_text), ways)
+
+
+def _with_usual(
+    table: UnitTable, ways: list[tuple[str | None, str | None, str | None]]
+) -> UnitTable:
+    found = {
+        way: recognise(dict(zip(("system", "code", "unit"), way, strict=True)), table)
+        for way in ways
+    }
+    return replace(table, usual={way: u for way, u in found.items() if isinstance(u, Unit)})
 
 
 def _enter(names: dict[str, Unit], name: str, unit: Unit) -> None:

@@ -6,44 +6,35 @@ vector = map_features(mapping, resources, as_of=now, patient_id="123")
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Any
 
-from fhir_mapping.findings import MEDICATION_TYPES, condition_shows, medication_shows
+from fhir_mapping.findings import MEDICATION_TYPES, shown_by_condition, shown_by_medication
 from fhir_mapping.mapping import CompiledMapping, DerivedSlot, Wanted
 from fhir_mapping.patient import PatientFacts
 from fhir_mapping.relevance import Hit, hits
-from fhir_mapping.resources import (
-    Reading,
-    Subject,
-    read_quantity,
-    reference_to,
-    usable_status,
-    whose,
-)
+from fhir_mapping.resources import Subject, read_quantity, reference_to, usable_status, whose
 from fhir_mapping.selection import (
-    EARLIEST,
     Candidate,
     Distinct,
-    OrderKey,
+    Report,
     Selection,
+    Selections,
     Slot,
     statistic_for,
 )
-from fhir_mapping.times import read_datetime, read_effective
+from fhir_mapping.times import in_utc, read_datetime, read_effective, read_instant
 from fhir_mapping.vector import (
     REASON_ORDER,
     Absent,
     AbsentReason,
-    Bound,
     Effective,
     Entry,
     FeatureVector,
     Finding,
     Present,
-    Source,
 )
 from fhir_mapping.versions import as_r4
 
@@ -79,32 +70,39 @@ class _Walk:
     as_of: datetime
     patient_id: str
     fhir_base: str | None
-    selections: dict[str, list[Selection]] = field(init=False)
     by_name: dict[str, Selection] = field(init=False)
     settling: dict[str, Selection] = field(init=False)
     ingredients: dict[str, dict[str, Selection]] = field(init=False)
+    selections: dict[str, Selections] = field(init=False)
     found: dict[str, set[str]] = field(init=False)
     patient: PatientFacts = field(init=False)
+    now: datetime = field(init=False)
     of_others: int = 0
 
     def __post_init__(self) -> None:
         if self.as_of.tzinfo is None:
             raise ValueError("as_of needs a time zone")
+        self.now = in_utc(self.as_of)
+        self.selections = {}
         self.by_name = {slot.name: self._open(slot) for slot in self.mapping.slots}
         self.settling = {slot.name: self._open(slot) for slot in self.mapping.settling}
         self.ingredients = {
             name: {id_: self._open(slot) for id_, slot in derived.ingredients.items()}
             for name, derived in self.mapping.derived.items()
         }
-        self.selections = {}
-        inner = itertools.chain.from_iterable(i.values() for i in self.ingredients.values())
-        for selection in itertools.chain(self.by_name.values(), self.settling.values(), inner):
-            self.selections.setdefault(selection.slot.concept, []).append(selection)
+        for selection in self.settling.values():
+            self.selections[selection.slot.concept].bounds_count = True
         self.found = {}
         self.patient = PatientFacts(self.patient_id)
 
     def _open(self, slot: Slot) -> Selection:
-        return Selection(slot, statistic_for(slot, self.as_of))
+        selection = Selection(slot, self.as_of, statistic_for(slot, self.as_of))
+        held = self.selections.get(slot.concept)
+        if held is None:
+            self.selections[slot.concept] = Selections([selection])
+        else:
+            held.each.append(selection)
+        return selection
 
     @property
     def zone(self) -> tzinfo:
@@ -126,21 +124,25 @@ class _Walk:
 
     # ------------------------------------------------------------------------- Observations
 
-    def observation(self, observation: dict[str, Any], found: list[Hit]) -> None:
-        context: _Context | AbsentReason | None = None
+    def observation(self, observation: dict[str, Any], found: Sequence[Hit]) -> None:
+        report: Report | AbsentReason | None = None
         for element, wanted in found:
-            if len(wanted) > 1:
+            if not isinstance(wanted, Wanted):
                 # Two codings that name two quantities: which was measured is not certain.
-                for each in wanted:
-                    self._refuse(each.concept, AbsentReason.CODE_CONFLICT)
+                for concept in wanted:
+                    self.selections[concept].refuse(AbsentReason.CODE_CONFLICT)
                 continue
-            context = context or self._context(observation)
-            if isinstance(context, AbsentReason):
-                self._refuse(wanted[0].concept, context)
-            else:
-                self._offer(wanted[0], element, context)
+            if report is None:
+                report = self._report(observation)
+            selections = self.selections[wanted.concept]
+            if isinstance(report, AbsentReason):
+                selections.refuse(report)
+                continue
+            settled = selections.settled_before
+            if settled is None or report.earliest >= settled:
+                self._offer(selections, wanted, element, report)
 
-    def _context(self, observation: dict[str, Any]) -> "_Context | AbsentReason":
+    def _report(self, observation: dict[str, Any]) -> Report | AbsentReason:
         """What holds for all components: may it be used, whose is it, when was it."""
         # http://hl7.org/fhir/R4/extensibility.html#modifierExtension: whoever does not understand
         # one must not use the element.
@@ -149,22 +151,30 @@ class _Walk:
         if not usable_status(observation):
             return AbsentReason.STATUS
         subject = whose(observation, patient_id=self.patient_id, fhir_base=self.fhir_base)
-        if subject is Subject.ANOTHER:
+        if subject is not Subject.THIS_PATIENT:
+            if subject is Subject.UNCERTAIN:
+                return AbsentReason.SUBJECT_UNCERTAIN
             self.of_others += 1
             return AbsentReason.OTHER_PATIENT
-        if subject is Subject.UNCERTAIN or not self._is_about_the_patient(observation):
+        if observation.get("focus") and not self._is_about_the_patient(observation):
             return AbsentReason.SUBJECT_UNCERTAIN
+        # The common form first, of which `read_effective` says the same.
+        instant = read_instant(observation.get("effectiveDateTime"))
+        if instant is not None:
+            if instant > self.now:
+                return AbsentReason.FUTURE
+            return Report(observation, instant, None, self.zone)
         effective = read_effective(observation, self.zone)
         if effective is None:
             return AbsentReason.TIME_UNKNOWN
-        if effective.earliest > self.as_of or self._ends_in_future(observation, effective):
+        if effective.earliest > self.now or self._ends_in_future(observation, effective):
             return AbsentReason.FUTURE
-        return self._ordered(observation, effective)
+        return Report(observation, effective.earliest, effective, self.zone)
 
     def _is_about_the_patient(self, observation: dict[str, Any]) -> bool:
         """`focus` names whom a value is about when that is not the patient of record: a fetus, a
         donor. http://hl7.org/fhir/R4/observation-definitions.html#Observation.focus"""
-        focus = observation.get("focus") or []
+        focus = observation["focus"]
         return isinstance(focus, list) and all(
             whose({"subject": one}, patient_id=self.patient_id, fhir_base=self.fhir_base)
             is Subject.THIS_PATIENT
@@ -176,63 +186,35 @@ class _Walk:
         if "effectivePeriod" not in observation or "/" not in effective.text:
             return False
         end = read_datetime(effective.text.split("/")[1], self.zone)
-        return end is not None and end.earliest > self.as_of
+        return end is not None and end.earliest > self.now
 
-    def _ordered(self, observation: dict[str, Any], effective: Effective) -> "_Context":
-        issued = read_datetime(observation.get("issued"), self.zone)
-        return _Context(
-            effective=effective,
-            reference=reference_to(observation),
-            is_correction=str(observation["status"]).strip() != "final",
-            issued=issued.earliest if issued else EARLIEST,
-        )
-
-    def _refuse(
-        self, concept: str, reason: AbsentReason, effective: Effective | None = None
+    def _offer(
+        self, selections: Selections, wanted: Wanted, element: dict[str, Any], report: Report
     ) -> None:
-        for selection in self.selections[concept]:
-            selection.refuse(reason, effective)
-
-    def _offer(self, wanted: Wanted, element: dict[str, Any], context: "_Context") -> None:
         if element.get("modifierExtension"):
-            self._refuse(wanted.concept, AbsentReason.MODIFIED)
+            selections.refuse(AbsentReason.MODIFIED)
             return
         reading = read_quantity(element, wanted.reader, wanted.rounded)
         if isinstance(reading, AbsentReason):
-            self._refuse(wanted.concept, reading)
-            return
-        source = context.source(wanted.title, reading)
-        for selection in self.selections[wanted.concept]:
-            self._add(selection, reading, context, source)
-
-    def _add(
-        self, selection: Selection, reading: Reading, context: "_Context", source: Source
-    ) -> None:
-        slot = selection.slot
-        order = context.order(reading.value)
-        if not slot.is_plausible(reading.value):
-            selection.refuse(AbsentReason.IMPLAUSIBLE)
-        elif not slot.admits(context.effective, self.as_of):
-            selection.refuse(AbsentReason.TOO_OLD, context.effective)
-        elif reading.comparator is not None:
-            selection.refuse(AbsentReason.COMPARATOR)
-            selection.offer_bound(order, _bound(slot, reading, source))
+            selections.refuse(reading)
         else:
-            selection.statistic.add(Candidate(reading.value, context.effective, order, source))
+            selections.offer(Candidate(reading.value, report, reading, wanted.title))
 
     # ----------------------------------------------------------------------------- findings
 
     def condition(self, condition: dict[str, Any]) -> None:
         if self._may_be_mine(condition):
-            for rule in self.mapping.findings:
-                if condition_shows(condition, rule, self.mapping.system_names, self.as_of):
-                    self.found.setdefault(rule.id, set()).add(reference_to(condition) or "")
+            for rule in shown_by_condition(
+                condition, self.mapping.findings, self.mapping.system_names, self.as_of
+            ):
+                self.found.setdefault(rule.id, set()).add(reference_to(condition) or "")
 
     def medication(self, request: dict[str, Any]) -> None:
         if self._may_be_mine(request):
-            for rule in self.mapping.findings:
-                if medication_shows(request, rule, self.mapping.system_names):
-                    self.found.setdefault(rule.id, set()).add(reference_to(request) or "")
+            for rule in shown_by_medication(
+                request, self.mapping.findings, self.mapping.system_names
+            ):
+                self.found.setdefault(rule.id, set()).add(reference_to(request) or "")
 
     def _may_be_mine(self, resource: dict[str, Any]) -> bool:
         """A finding of uncertain subject counts: in doubt, no figure."""
@@ -278,6 +260,8 @@ class _Walk:
         """The most recent ingredients that together are plausible."""
         slot = self.by_name[name].slot
         held = [self._candidates(slot, derived, id_) for id_ in derived.ingredients]
+        if not all(held):
+            return None
         powers = list(derived.derived.factors.values())
         for chosen in itertools.product(*held):
             value = derived.derived.scale * math.prod(
@@ -285,7 +269,7 @@ class _Walk:
             )
             value = self.mapping.rounded[slot.concept](value)
             if slot.is_plausible(value):
-                sources = tuple(candidate.source for candidate in chosen)
+                sources = tuple(candidate.source() for candidate in chosen)
                 return Present(name=name, value=value, unit=slot.unit, sources=sources)
         return None
 
@@ -293,12 +277,13 @@ class _Walk:
         """The latest values of an ingredient; few, as each is tried with each of the others."""
         statistic = self.ingredients[slot.name][id_].statistic
         assert isinstance(statistic, Distinct)  # noqa: S101 - ingredients are Distinct
+        since = slot.since(self.as_of)
         from_age = derived.derived.from_age.get(id_, 0)
         usable = (
             candidate
             for candidate in statistic.latest_first()
-            if slot.admits(candidate.effective, self.as_of)
-            or (self.patient.age(candidate.effective.earliest) or 0) >= from_age
+            if candidate.report.earliest >= since
+            or (self.patient.age(candidate.report.earliest) or 0) >= from_age
         )
         return list(itertools.islice(usable, MOST_CANDIDATES))
 
@@ -314,40 +299,3 @@ class _Walk:
         otherwise = AbsentReason.IMPLAUSIBLE if usable else AbsentReason.TOO_OLD
         furthest = max(reasons, key=REASON_ORDER.__getitem__, default=otherwise)
         return replace(direct, reason=furthest)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Context:
-    effective: Effective
-    reference: str | None
-    is_correction: bool
-    issued: datetime
-
-    def order(self, value: float) -> OrderKey:
-        return (
-            self.effective.earliest,
-            int(self.is_correction),
-            self.issued,
-            value,
-            self.reference or "",
-        )
-
-    def source(self, title: str, reading: Reading) -> Source:
-        return Source(
-            reference=self.reference,
-            effective=self.effective,
-            recorded_value=reading.recorded_value,
-            recorded_unit=reading.recorded_unit,
-            title=title,
-        )
-
-
-def _bound(slot: Slot, reading: Reading, source: Source) -> Bound:
-    assert reading.comparator is not None  # noqa: S101 - only called for comparators
-    return Bound(
-        name=slot.name,
-        comparator=reading.comparator,
-        value=reading.value,
-        unit=slot.unit,
-        source=source,
-    )
