@@ -1,9 +1,13 @@
-"""The HealthChain subject: its CDS Hooks gateway and FHIRFeatureMapper, our XGBoost model behind.
+"""The HealthChain subjects: its CDS Hooks gateway and FHIRFeatureMapper, our XGBoost model behind.
 
 Runs in an environment of its own (healthchain_process.py): it imports nothing of this project. Put
-together as HealthChain's own example for sepsis is: prefetch to one bundle, bundle to a row of a
-data frame by a schema of codes, row to the model. In its favour: the schema and the mapper are
-made once, the event loop and the HTTP parser are the fast ones, and the calls are not logged.
+together as HealthChain's sepsis example was: prefetch to one bundle, bundle to a row of a data
+frame by a schema of codes, row to the model. Two of them:
+
+- *tuned*, in its favour: schema and mapper made once, the model is given an array, the event loop
+  and the HTTP parser are the fast ones that HealthChain does not ask for, calls are not logged;
+- *as installed* (`--plain`): the schema is a file and read for each call as in that example, the
+  model is given the data frame, and uvicorn has what `pip install healthchain` brings.
 
 What is left out, because HealthChain leaves it to its user: units (a value in mmol/L would be taken
 for mg/dL), status, dates (`last` is the last in the Bundle, not the newest), blood pressure inside
@@ -18,7 +22,9 @@ import argparse
 import json
 import logging
 import math
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -26,6 +32,7 @@ import xgboost
 from fastapi import Response
 from healthchain.fhir import prefetch_to_bundle
 from healthchain.gateway import CDSHooksService, HealthChainAPI
+from healthchain.io import Dataset
 from healthchain.io.containers.featureschema import FeatureSchema
 from healthchain.io.mappers.fhirfeaturemapper import FHIRFeatureMapper
 from healthchain.models import CDSRequest, CDSResponse
@@ -95,18 +102,37 @@ class Predictor:
 
     def probability(self, request: CDSRequest) -> float:
         """Of the patient of this call."""
-        bundle = prefetch_to_bundle(request.prefetch)
-        found = self._mapper.extract_features(bundle, aggregation="last")
-        row = found[self._features].to_numpy(dtype=np.float32)
-        row[0, self._sex] = 1 - row[0, self._sex]  # HealthChain counts men as 1, the model women
-        row[0, self._age] = min(row[0, self._age], self._oldest)
+        row = self._row(prefetch_to_bundle(request.prefetch))
         margin = float(self._booster.inplace_predict(row, predict_type="margin")[0])
         self.last = 1 / (1 + math.exp(-(self._slope * margin + self._intercept)))
         self.scored += 1
         return self.last
 
+    def _row(self, bundle: dict[str, Any]) -> Any:
+        found = self._mapper.extract_features(bundle, aggregation="last")
+        row = found[self._features].to_numpy(dtype=np.float32)
+        row[0, self._sex] = 1 - row[0, self._sex]  # HealthChain counts men as 1, the model women
+        row[0, self._age] = min(row[0, self._age], self._oldest)
+        return row
+
     def level(self, probability: float) -> str:
         return next(level for level, below in self._levels if probability < below)
+
+
+class PlainPredictor(Predictor):
+    """The same figure by way of HealthChain's Dataset, as its example goes."""
+
+    def __init__(self, artifact: Path, folder: Path) -> None:
+        super().__init__(artifact)
+        self._schema = folder / "schema.yaml"
+        schema(self._features).to_yaml(self._schema)
+
+    def _row(self, bundle: dict[str, Any]) -> Any:
+        dataset = Dataset.from_fhir_bundle(bundle, schema=self._schema, aggregation="last")
+        row = dataset.data[self._features].astype("float64")
+        row["sex"] = 1.0 - row["sex"]
+        row["age"] = row["age"].clip(upper=self._oldest)
+        return row
 
 
 def application(predictor: Predictor) -> HealthChainAPI:
@@ -148,16 +174,23 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--artifact", type=Path, required=True)
+    parser.add_argument("--plain", action="store_true")
     given = parser.parse_args()
     logging.disable(logging.INFO)
-    uvicorn.run(
-        application(Predictor(given.artifact)),
-        port=given.port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        predictor = (
+            PlainPredictor(given.artifact, Path(folder))
+            if given.plain
+            else Predictor(given.artifact)
+        )
+        uvicorn.run(
+            application(predictor),
+            port=given.port,
+            loop="asyncio" if given.plain else "uvloop",
+            http="h11" if given.plain else "httptools",
+            access_log=False,
+            log_level="warning",
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.subjects import ROOT, Subject, free_port, running
 
 NAME = "HealthChain 0.15"
+PLAIN = "HealthChain 0.15, as installed"
 REQUIREMENTS = Path(__file__).with_name("requirements-healthchain.txt")
 APPLICATION = Path(__file__).with_name("healthchain_app.py")
 INSTALL_SECONDS = 900
@@ -50,14 +51,19 @@ def environment() -> Path:
 
 
 @contextmanager
-def healthchain(folder: Path, core: int | None, artifact: Path) -> Iterator[Subject]:
-    """HealthChain with the model of `artifact`, running. Raises CannotBeInstalled."""
+def healthchain(
+    folder: Path, core: int | None, artifact: Path, *, plain: bool = False
+) -> Iterator[Subject]:
+    """HealthChain with the model of `artifact`, running. Raises CannotBeInstalled.
+
+    `plain`: as its example and its package have it, not tuned.
+    """
     port = free_port()
     # -P: modules beside the application are this project's, and none of its business.
     arguments = [str(environment()), "-P", str(APPLICATION), "--port", str(port)]
     with running(
-        NAME,
-        [*arguments, "--artifact", str(artifact)],
+        PLAIN if plain else NAME,
+        [*arguments, "--artifact", str(artifact), *(["--plain"] if plain else [])],
         port=port,
         folder=folder,
         core=core,

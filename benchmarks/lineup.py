@@ -15,7 +15,7 @@ import orjson
 
 from benchmarks import calls, subjects
 from benchmarks.agreement import check_agreement
-from benchmarks.healthchain_process import NAME, CannotBeInstalled, healthchain
+from benchmarks.healthchain_process import NAME, PLAIN, CannotBeInstalled, healthchain
 from benchmarks.machine import Cores, on_core, running_python
 from benchmarks.subjects import ROOT, Subject, free_port, running
 from benchmarks.tokens import Ehr, check_verified
@@ -31,10 +31,18 @@ SERVICE = "service"
 POSTGRESQL = "service, PostgreSQL"
 JWT = "service, JWT"
 EAGER = "eager"
-HEALTHCHAIN = NAME
+HEALTHCHAIN, HEALTHCHAIN_PLAIN = NAME, PLAIN
 # Where a subject is measured; the floor and the service are at every size.
 COMPARED = frozenset({20, 100, 1000})
-SIZES = {POSTGRESQL: COMPARED, JWT: COMPARED, EAGER: COMPARED, HEALTHCHAIN: frozenset({250})}
+SIZES = {
+    POSTGRESQL: COMPARED,
+    JWT: COMPARED,
+    EAGER: COMPARED,
+    HEALTHCHAIN: frozenset({250}),
+    HEALTHCHAIN_PLAIN: frozenset({250}),
+}
+# Their probabilities are held against the service's before the run.
+PROVEN = (EAGER, HEALTHCHAIN, HEALTHCHAIN_PLAIN)
 NAMES = (FLOOR, SERVICE, *SIZES)
 
 
@@ -88,6 +96,9 @@ def lined_up(
         JWT: with_tokens,
         EAGER: eager,
         HEALTHCHAIN: lambda folder, place: healthchain(folder, place.subject, artifact()),
+        HEALTHCHAIN_PLAIN: lambda folder, place: healthchain(
+            folder, place.subject, artifact(), plain=True
+        ),
     }
     found = LineUp()
     with ExitStack() as stack:
@@ -111,7 +122,7 @@ def _prove(found: LineUp) -> None:
     if JWT in found.present:
         chart = calls.bodies(1, observations=20, seed="verified", now=calls.utc_now())
         check_verified(found.present[JWT], next(chart))
-    others = [found.present[name] for name in (EAGER, HEALTHCHAIN) if name in found.present]
+    others = [found.present[name] for name in PROVEN if name in found.present]
     found.agreement = check_agreement(found.service, others)
 
 

@@ -50,8 +50,8 @@ def left_out(results: Results) -> list[str]:
     lines = [f"Left out: {name} ({why})." for name, why in results.left_out.items()]
     if results.agreement is not None:
         lines.append(
-            "Before the run the subjects gave the same patients the same probability, to "
-            f"{results.agreement:.1g}."
+            "Before the run the subjects gave the same patients the same probability; the largest "
+            f"difference was {results.agreement:.1g}."
         )
     return lines
 
