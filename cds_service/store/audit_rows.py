@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 
 from cds_service.audit.chain import ChainWriter, StoredRow, StoredValue, digest_of_all, new_writer
 from cds_service.store.records import AuditEntry
-from cds_service.store.rows import insert
+from cds_service.store.rows import insert, row_of
 from cds_service.store.schema import (
     REFUSAL_OF_POSTGRESQL,
     REFUSALS_OF_SQLITE,
@@ -23,6 +22,7 @@ from cds_service.store.schema import (
     storable,
     utc_text,
 )
+from cds_service.store.statements import execute_with_each, insert_all
 
 SEAL = "audit-seal"
 PRUNE = "audit-prune"
@@ -45,13 +45,22 @@ _NAMES = tuple(f"{column.name}" for column in audit.c)
 
 def append(connection: sa.Connection, entry: AuditEntry, writer: ChainWriter) -> None:
     """Insert `entry` as the next row of the writer's chain, which then ends there."""
-    connection.execute(sa.insert(audit), _bound(writer.link(stored_form(entry))))
-    end = {"chain": writer.chain, "seq": writer.seq, "digest": writer.digest}
-    connection.execute(_end(connection.dialect.name), end)
+    append_all(connection, [entry], writer)
+
+
+def append_all(
+    connection: sa.Connection, entries: Sequence[AuditEntry], writer: ChainWriter
+) -> None:
+    """Insert `entries` as the next rows of the writer's chain, which then ends with the last."""
+    forms = [stored_form(entry) for entry in entries]
+    if forms:
+        insert_all(connection, audit, [writer.link(form) for form in forms])
+        end = {"chain": writer.chain, "seq": writer.seq, "digest": writer.digest}
+        execute_with_each(connection, _end(connection.dialect.name), [end])
 
 
 @cache
-def _end(dialect: str) -> sa.Executable:
+def _end(dialect: str) -> sa.ClauseElement:
     head = insert(dialect, audit_head)
     new = {name: head.excluded[name] for name in ("seq", "digest")}
     return head.on_conflict_do_update(index_elements=["chain"], set_=new)
@@ -59,23 +68,17 @@ def _end(dialect: str) -> sa.Executable:
 
 def stored_form(entry: AuditEntry) -> dict[str, StoredValue]:
     """`entry` as both databases will give it back; ValueError for a time without a zone."""
-    return {field.name: _stored(getattr(entry, field.name)) for field in fields(entry)}
+    return {name: _stored(value) for name, value in row_of(entry).items()}
 
 
 def _stored(value: object) -> StoredValue:
-    match value:
-        case None | int():
-            return value
-        case datetime():
-            return utc_text(value)
-        case str():
-            return storable(value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, datetime):
+        return utc_text(value)
     raise TypeError(f"an audit row holds no {type(value).__name__}")
-
-
-def _bound(row: StoredRow) -> dict[str, Any]:
-    moment = datetime.fromisoformat(str(row["recorded_at"]))
-    return {**row, "recorded_at": moment}
 
 
 def read(connection: sa.Connection, query: sa.Select[Any]) -> Generator[StoredRow, None, None]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from cds_service.store.stored_json import json_text
 from cds_service.store.upgrade import bring_up_to_date, is_up_to_date
 
 # How long a statement waits for another writer before the store counts as unavailable.
@@ -112,7 +111,7 @@ def _create(address: sa.URL, **options: Any) -> sa.Engine:
     return sa.create_engine(
         address,
         hide_parameters=True,  # parameters are patient data, and errors are logged
-        json_serializer=partial(json.dumps, allow_nan=False, separators=(",", ":")),
+        json_serializer=json_text,
         **_POOL,
         **options,
     )

@@ -1,24 +1,29 @@
 """Writers that wait for each other are committed together: one transaction, one fsync for all.
 
 SQLite has one writer at a time and lets the others poll for the file's lock. Within a process they
-queue here instead, which is fairer and faster, and whoever comes to the front writes what waits
-behind too, each in a SAVEPOINT of its own. https://www.sqlite.org/lang_savepoint.html
+queue here instead, which is fairer and faster, and one thread writes all that waits. Nothing of a
+transaction can be taken back for one of them alone (a SAVEPOINT costs SQLite as much as what it
+protects): where one is at fault, none is stored, and each half of them is tried again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
+from anyio import CancelScope
 
 from cds_service.audit.chain import ChainWriter
-from cds_service.errors import StoreUnavailable
+from cds_service.errors import CallTimedOut, StoreUnavailable
+from cds_service.limits.call_time import seal_call
+from cds_service.store.calls import CallRecord, Outcome, store
 from cds_service.store.engine import WAIT_SECONDS
 from cds_service.store.faults import faults_named, is_of_the_database
 
@@ -37,138 +42,233 @@ MOST_TOGETHER = 64
 
 
 class GroupCommit:
-    """The queue of one process's writers. `begin` opens a transaction that holds the file's lock
-    and commits where its block ends."""
+    """The queue of one process's writers, and the thread that writes for them: from the first of
+    them until `close`, or again after that.
 
-    def __init__(self, begin: Begin) -> None:
-        self._begin = begin
+    Within the context that `writer` gives, one begins transactions: each holds the file's lock, and
+    commits where its block ends.
+    """
+
+    def __init__(self, writer: Callable[[], AbstractContextManager[Begin]]) -> None:
+        self._writer = writer
+        self._waiting: SimpleQueue[_Place | None] = SimpleQueue()
+        self._held_back: _Place | None = None
         self._lock = threading.Lock()
-        self._waiting: deque[_Place] = deque()
-        self._front: _Place | None = None
+        self._thread: threading.Thread | None = None
 
     def write(self, work: Work[T]) -> T:
         """What `work` gives, once it is committed. Raises what it raises, and then nothing of it
         is stored, whatever becomes of the others; StoreUnavailable when the commit fails, and then
         nothing of any of them is.
 
-        It may run in another thread, in the context of this one.
+        It runs in another thread, in the context of this one; twice, where another is at fault.
         """
-        place = _Place(work)
-        with self._turn(place) as in_front:
-            if in_front:
-                self._commit(place)
-        found: T = place.outcome()
+        found: T = self._wait(_Called(work))
+        return found
+
+    def record(self, call: CallRecord) -> Outcome:
+        """What became of `call`, once it is committed; raises as `write` does, and CallTimedOut."""
+        found: Outcome = self._wait(_Called(call))
+        return found
+
+    async def recorded(self, call: CallRecord) -> Outcome:
+        """`record`, on the event loop.
+
+        Cancelled before it has begun, nothing is stored. After that it is decided first: where it
+        is stored, this returns, and what is awaited next is cancelled.
+        """
+        place = _Awaited(call)
+        self._queue(place)
+        clock = place.loop.call_later(QUEUE_SECONDS, place.leave)
+        try:
+            await place.told
+        except asyncio.CancelledError as cancelled:
+            if place.withdraw() or not await place.is_stored():
+                raise
+            _cancel_what_comes_next(cancelled)
+        finally:
+            clock.cancel()
+        found: Outcome = place.outcome()
         return found
 
     @contextmanager
-    def alone(self) -> Iterator[tuple[sa.Connection, ChainWriter]]:
-        """A transaction without company, for what takes long."""
-        with self._turn(_Place(None)), faults_named(), self._begin() as held:
-            yield held
-
-    @contextmanager
-    def _turn(self, place: _Place) -> Iterator[bool]:
-        """True: `place` is in front. False: another has written it."""
-        if not self._comes_to_front(place):
-            yield False
-            return
+    def turn(self) -> Iterator[None]:
+        """Nobody else of this process writes meanwhile: for what takes long."""
+        turn = _Turn()
         try:
-            yield True
+            self._wait(turn)
+            yield
         finally:
-            self._call_next()
+            turn.over.set()
 
-    def _comes_to_front(self, place: _Place) -> bool:
+    def close(self) -> None:
+        """Returns when what waits is written, or after QUEUE_SECONDS."""
         with self._lock:
-            if self._front is None:
-                self._front = place
-                return True
-            self._waiting.append(place)
+            thread = self._thread
+            self._waiting.put(None)
+        if thread is not None:
+            thread.join(QUEUE_SECONDS)
+
+    # The writers -----------------------------------------------------------------------------
+
+    def _queue(self, place: _Place) -> None:
+        with self._lock:
+            self._waiting.put(place)
+            if self._thread is None or not self._thread.is_alive():  # gone after a fork
+                self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
+                self._thread.start()
+
+    def _wait(self, place: _Called) -> Any:
+        self._queue(place)
         try:
-            place.called.wait(QUEUE_SECONDS)
-        except BaseException:  # Ctrl-C: nobody must wait for one who has left
-            if not self._withdraw(place) and self._front is place:
-                self._call_next()
+            if not place.told.wait(QUEUE_SECONDS):
+                place.leave()
+                place.told.wait()  # where it is being written, within the database's own waits
+        except BaseException:  # Ctrl-C: nobody writes for one who has left
+            place.withdraw()
             raise
-        if self._withdraw(place):
-            log.error("store unavailable", reason="no turn to write", seconds=QUEUE_SECONDS)
-            raise StoreUnavailable
-        if self._front is place:
-            return True
-        place.called.wait()  # another is writing it, within the database's own waits
-        return False
+        return place.outcome()
 
-    def _withdraw(self, place: _Place) -> bool:
-        """True where it was still waiting: nobody has begun with it, and nobody will."""
-        with self._lock:
-            try:
-                self._waiting.remove(place)
-            except ValueError:
-                return False
-            return True
+    # The thread ------------------------------------------------------------------------------
 
-    def _call_next(self) -> None:
-        with self._lock:
-            self._front = self._waiting.popleft() if self._waiting else None
-            if self._front is not None:
-                self._front.called.set()
+    def _serve(self) -> None:
+        with self._writer() as begin:
+            while (place := self._next()) is not None:
+                if not place.begin():
+                    continue
+                if isinstance(place, _Turn):
+                    place.told.set()
+                    place.over.wait()
+                else:
+                    self._commit(begin, [place], self._company())
 
-    def _commit(self, front: _Place) -> None:
-        company = [front]
-        try:
-            with faults_named(), self._begin() as (connection, writer):
-                # Only now: for the file's lock it may have had to wait, and others came meanwhile.
-                company += self._company()
-                for place in company:
-                    place.attempt(connection, writer)
-        except BaseException as fault:
-            for place in company:
-                place.fail(fault)
-            if not isinstance(fault, Exception):
-                raise
-        finally:
-            for place in company:
-                place.called.set()
+    def _next(self) -> _Place | None:
+        place, self._held_back = self._held_back, None
+        while place is None:
+            place = self._waiting.get()
+            if place is None:
+                with self._lock:
+                    if self._waiting.empty():
+                        self._thread = None
+                        return None
+                    self._waiting.put(None)  # it was put before what waits
+        return place
 
     def _company(self) -> Iterator[_Place]:
-        with self._lock:
-            for _ in range(MOST_TOGETHER - 1):
-                if not self._waiting or self._waiting[0].work is None:
-                    return
-                yield self._waiting.popleft()
+        """Who waits by now, and does not want to be alone."""
+        for _ in range(MOST_TOGETHER - 1):
+            try:
+                place = self._waiting.get_nowait()
+            except Empty:
+                return
+            if place is None:
+                self._waiting.put(None)
+                return
+            if isinstance(place, _Turn):
+                self._held_back = place
+                return
+            if place.begin():
+                yield place
+
+    def _commit(self, begin: Begin, places: list[_Place], more: Iterable[_Place] = ()) -> None:
+        ones_own = False
+        try:
+            with faults_named(), begin() as (connection, writer):
+                # Only now: for the file's lock it may have had to wait, and others came meanwhile.
+                places += more
+                end = writer.seq, writer.digest
+                try:
+                    _write(connection, writer, places)
+                except Exception as fault:
+                    ones_own = not is_of_the_database(fault)
+                    if ones_own:  # its rows are not there: the chain goes on from where it was
+                        writer.seq, writer.digest = end
+                    raise
+        except BaseException as fault:  # noqa: BLE001 - whoever waits is told
+            if ones_own and len(places) > 1:
+                half = len(places) // 2
+                self._commit(begin, places[:half])
+                self._commit(begin, places[half:])
+                return
+            for place in places:
+                place.fail(fault)
+        _tell(places)
+
+
+def _write(connection: sa.Connection, writer: ChainWriter, places: Sequence[_Place]) -> None:
+    calls = []
+    for place in places:
+        if isinstance(place.work, CallRecord):
+            # Before its statements and not after them: what was given up costs the others nothing.
+            if place.is_sealed():
+                calls.append((place, place.work))
+        else:
+            place.value = place.context.run(place.work, connection, writer)
+    outcomes = store(connection, writer, [call for _, call in calls], wait=False)
+    for (place, _), outcome in zip(calls, outcomes, strict=True):
+        place.value = outcome
+
+
+def _tell(places: Sequence[_Place]) -> None:
+    """Every thread that waits, and every event loop once."""
+    awaited: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
+    for place in places:
+        if isinstance(place, _Awaited):
+            awaited.setdefault(place.loop, []).append(place)
+        else:
+            place.tell()
+    for loop, those in awaited.items():
+        try:
+            loop.call_soon_threadsafe(_wake, those)
+        except RuntimeError:  # the loop is closed, and nobody waits on it
+            log.warning("nobody is told what was stored", calls=len(those))
+
+
+def _wake(places: Sequence[_Awaited]) -> None:
+    for place in places:
+        place.tell()
 
 
 class _Place:
-    """One writer in the queue, and what came of its work. `called`: it is in front, or done."""
+    """One writer in the queue, and what came of its work. Whoever comes first decides: the thread
+    begins with it, or the writer leaves."""
 
-    def __init__(self, work: Work[Any] | None) -> None:
+    def __init__(self, work: Work[Any] | CallRecord) -> None:
         self.work = work
-        self.called = threading.Event()
-        self._context = copy_context()
-        self._value: Any = None
+        self.context = copy_context()
+        self.value: Any = None
         self._fault: BaseException | None = None
+        self._decision = threading.Lock()
 
-    def attempt(self, connection: sa.Connection, writer: ChainWriter) -> None:
-        """Raises a fault of the database only; of that, SQLite may have rolled back everything.
+    def begin(self) -> bool:
+        """False: it has been withdrawn."""
+        return self._decision.acquire(blocking=False)
 
-        https://www.sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction"
-        """
-        assert self.work is not None  # noqa: S101
-        end = writer.seq, writer.digest
+    def withdraw(self) -> bool:
+        """True where nobody has begun with it, and nobody will."""
+        return self._decision.acquire(blocking=False)
+
+    def tell(self) -> None:
+        """What came of it is known."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """It has waited for too long; if it is its turn just now, nothing happens."""
+        if self.withdraw():
+            log.error("store unavailable", reason="no turn to write", seconds=QUEUE_SECONDS)
+            self.fail(StoreUnavailable())
+            self.tell()
+
+    def is_sealed(self) -> bool:
+        """Whether its call will be answered with what is stored now; else CallTimedOut."""
         try:
-            with connection.begin_nested():
-                self._value = self._context.run(self.work, connection, writer)
-        except Exception as fault:
-            if is_of_the_database(fault):
-                raise
-            # The rows that it linked are not there: the chain goes on from where it was.
-            writer.seq, writer.digest = end
-            self._fault = fault
+            self.context.run(seal_call)
+        except CallTimedOut as fault:
+            self.fail(fault)
+        return self._fault is None
 
     def fail(self, fault: BaseException) -> None:
-        """The transaction was not committed; a fault of its own stays what it is.
-
-        Another thread's Ctrl-C is no reason to end this one.
-        """
+        """Nothing of it is stored; the first fault counts."""
         self._fault = self._fault or (fault if isinstance(fault, Exception) else StoreUnavailable())
 
     def outcome(self) -> Any:
@@ -176,4 +276,57 @@ class _Place:
             raise StoreUnavailable from self._fault  # one for each thread that raises it
         if self._fault is not None:
             raise self._fault
-        return self._value
+        return self.value
+
+
+class _Called(_Place):
+    """A thread that waits."""
+
+    def __init__(self, work: Work[Any] | CallRecord) -> None:
+        super().__init__(work)
+        self.told = threading.Event()
+
+    def tell(self) -> None:
+        self.told.set()
+
+
+class _Turn(_Called):
+    """A thread that waits for its turn, and says when it is over."""
+
+    def __init__(self) -> None:
+        super().__init__(_nothing)
+        self.over = threading.Event()
+
+
+def _nothing(_connection: sa.Connection, _writer: ChainWriter) -> None: ...
+
+
+class _Awaited(_Place):
+    """A task that waits on its event loop, from where alone this is called, but for `begin`."""
+
+    def __init__(self, call: CallRecord) -> None:
+        super().__init__(call)
+        self.loop = asyncio.get_running_loop()
+        self.told = self.loop.create_future()
+        self._is_decided = False
+
+    def tell(self) -> None:
+        self._is_decided = True
+        if not self.told.done():  # as it is when the task was cancelled
+            self.told.set_result(None)
+
+    async def is_stored(self) -> bool:
+        """For a task that was cancelled when its work had begun."""
+        if not self._is_decided:
+            self.told = self.loop.create_future()
+            with CancelScope(shield=True):
+                await self.told
+        return self._fault is None
+
+
+def _cancel_what_comes_next(cancelled: asyncio.CancelledError) -> None:
+    """The task is cancelled as before, but where it awaits next."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+        task.cancel(*cancelled.args)

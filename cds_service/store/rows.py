@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -13,12 +14,17 @@ Record = TypeVar("Record")
 
 def row_of(record: Any) -> dict[str, Any]:
     """The fields of `record` by their names, which are those of the columns."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: getattr(record, name) for name in _names(record.__class__)}
+
+
+@cache
+def _names(record: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record))
 
 
 def taken(record: type, row: sa.Row[Any]) -> dict[str, Any]:
     """What `record` has fields for, out of a row that may hold more."""
-    return {field.name: row._mapping[field.name] for field in fields(record)}
+    return {name: row._mapping[name] for name in _names(record)}
 
 
 def record_of(record: type[Record], row: sa.Row[Any]) -> Record:

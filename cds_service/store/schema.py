@@ -31,6 +31,8 @@ class Words(sa.TypeDecorator[str]):
 
 def storable(text: str) -> str:
     """`text` as it is stored."""
+    if text.isascii() and "\x00" not in text:  # nearly all of it
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -51,7 +53,7 @@ def utc_text(moment: datetime) -> str:
     """`moment` as it is stored; raises ValueError when it has no time zone."""
     if moment.tzinfo is None:
         raise ValueError("a stored time needs a time zone")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:26]}Z"
 
 
 def _json() -> sa.JSON:

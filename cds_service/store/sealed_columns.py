@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,6 +35,8 @@ def sealing_of(connection: sa.Connection) -> Sealing:
 def sealed(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     """`row` as it is stored in `table`."""
     sealing = sealing_of(connection)
+    if sealing.sealed_by is None:
+        return {**row, "sealed_by": None}
     columns = {
         name: sealing.seal(row[name], _place(table, name, row["id"])) for name in SEALED[table]
     }
@@ -42,13 +45,17 @@ def sealed(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> d
 
 def opened(connection: sa.Connection, table: sa.Table, row: sa.Row[Any]) -> dict[str, Any]:
     """The sealed columns of `table`, as they were before; raises RowUnreadable."""
-    sealing = sealing_of(connection)
-    return {name: _opened(sealing, row, _place(table, name, row.id)) for name in SEALED[table]}
+    return opened_values(sealing_of(connection), table, row._mapping)
 
 
-def _opened(sealing: Sealing, row: sa.Row[Any], place: Place) -> Any:
-    stored = row._mapping[place.column]
-    if row.sealed_by is not None and not is_sealed(stored):
+def opened_values(sealing: Sealing, table: sa.Table, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """`opened`, of a row by its columns' names."""
+    return {name: _opened(sealing, row, _place(table, name, row["id"])) for name in SEALED[table]}
+
+
+def _opened(sealing: Sealing, row: Mapping[Any, Any], place: Place) -> Any:
+    stored = row[place.column]
+    if row["sealed_by"] is not None and not is_sealed(stored):
         raise RowUnreadable(f"{place}: was sealed, and is not any more")
     return sealing.open(stored, place)
 

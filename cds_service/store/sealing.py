@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cds_service.errors import RowUnreadable
+from cds_service.store.stored_json import json_text
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -79,7 +80,7 @@ class Sealing:
         if self.sealed_by is None:
             return value
         nonce = self._nonce()
-        text = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+        text = json_text(value).encode()
         sealed = self._keys[self.sealed_by].encrypt(nonce, text, place.associated_data)
         stored = base64.b64encode(nonce + sealed).decode()
         return {MARK: ALGORITHM, "key": self.sealed_by, "value": stored}

@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-from anyio import to_thread
 
 from cds_service.audit.chain import ChainWriter
 from cds_service.errors import StoreUnavailable
 from cds_service.limits.call_time import seal_call
 from cds_service.store import assessments, audit_rows, feedback, outbox, schema, tokens
+from cds_service.store.calls import CallRecord, Repeated, Stored, opened
 from cds_service.store.engine import open_engine
 from cds_service.store.faults import faults_named
 from cds_service.store.records import (
@@ -62,6 +62,7 @@ class Store:
                 raise StoreUnavailable(f"The store cannot be opened: {fault.strerror}.") from fault
 
     def close(self) -> None:
+        self._transactions.close()
         self._engine.dispose()
 
     def ping(self) -> None:
@@ -85,21 +86,8 @@ class Store:
         follows the one before it, of the same origin, patient and model: `follows` is set, and its
         resource and its message's have it as `parent`.
         """
-        if message is not None and (assessment is None or message.assessment_id != assessment.id):
-            raise ValueError("a message goes out with the assessment it belongs to")
-
-        def work(connection: sa.Connection, writer: ChainWriter) -> AssessmentRecord | None:
-            stored = (
-                assessments.keep(connection, assessment, message, audit.recorded_at)
-                if assessment is not None
-                else None
-            )
-            assessments.issue(connection, cards, stored, audit.recorded_at)
-            audit_rows.append(connection, audit, writer)
-            seal_call()
-            return stored
-
-        return self._transactions.write(work)
+        call = CallRecord(assessment=assessment, cards=cards, audit=audit, message=message)
+        return self._told(call, self._transactions.record(call))
 
     async def recorded(
         self,
@@ -108,8 +96,19 @@ class Store:
         audit: AuditEntry,
         message: OutboxMessage | None,
     ) -> AssessmentRecord | None:
-        """`record` for whoever is on the event loop."""
-        return await to_thread.run_sync(self.record, assessment, cards, audit, message)
+        """`record`, for whoever is on the event loop: no thread waits for it.
+
+        Cancelled before its turn has come, nothing is stored. Cancelled in its turn, this decides
+        first: where the call is stored it returns, and what is awaited next is cancelled.
+        """
+        call = CallRecord(assessment=assessment, cards=cards, audit=audit, message=message)
+        return self._told(call, await self._transactions.recorded(call))
+
+    def _told(self, call: CallRecord, stored: Stored) -> AssessmentRecord | None:
+        if not isinstance(stored, Repeated):
+            return stored
+        assert call.assessment is not None  # noqa: S101 - only that can be repeated
+        return opened(self.sealing, stored, call.assessment)
 
     def risk_assessment(self, id: str) -> AssessmentRecord | None:
         """The assessment with this id."""
@@ -150,8 +149,7 @@ class Store:
         """Rows of calls that left nothing else in the store."""
 
         def work(connection: sa.Connection, writer: ChainWriter) -> None:
-            for entry in entries:
-                audit_rows.append(connection, entry, writer)
+            audit_rows.append_all(connection, entries, writer)
 
         self._transactions.write(work)
 

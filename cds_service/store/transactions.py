@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import sqlalchemy as sa
+from anyio import to_thread
 
 from cds_service.audit.chain import ChainWriter, ChainWriters
+from cds_service.limits.call_time import seal_call
+from cds_service.store.calls import CallRecord, PatientBusy, Stored, store
 from cds_service.store.engine import WRITES
 from cds_service.store.faults import faults_named
-from cds_service.store.group_commit import GroupCommit, T, Work
+from cds_service.store.group_commit import Begin, GroupCommit, T, Work
 
 
 class Transactions:
@@ -26,13 +29,39 @@ class Transactions:
             engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         )
         self.chains = ChainWriters()
-        # PostgreSQL flushes the commits of several sessions together by itself:
-        # https://www.postgresql.org/docs/current/wal-configuration.html (commit_delay)
-        self._group = GroupCommit(self._begin) if sqlite else None
+        self._sqlite = sqlite
+        self._group = GroupCommit(self._keeping if sqlite else self._beginning)
+
+    def close(self) -> None:
+        """Nothing waits any more."""
+        self._group.close()
+
+    def record(self, call: CallRecord) -> Stored:
+        """What became of `call`, once it is committed, others perhaps with it."""
+        outcome = self._group.record(call)
+        return self._record_alone(call) if isinstance(outcome, PatientBusy) else outcome
+
+    async def recorded(self, call: CallRecord) -> Stored:
+        """`record`, for whoever is on the event loop."""
+        outcome = await self._group.recorded(call)
+        if isinstance(outcome, PatientBusy):
+            return await to_thread.run_sync(self._record_alone, call)
+        return outcome
+
+    def _record_alone(self, call: CallRecord) -> Stored:
+        with faults_named(), self._begin() as (connection, writer):
+            (stored,) = store(connection, writer, [call], wait=True)
+            seal_call()
+        assert not isinstance(stored, PatientBusy)  # noqa: S101 - it was waited for
+        return stored
 
     def write(self, work: Work[T]) -> T:
-        """What `work` gives, once it is committed. On SQLite others may be committed with it."""
-        if self._group is not None:
+        """What `work` gives, once it is committed. On SQLite others may be committed with it.
+
+        PostgreSQL has many writers, and flushes the commits of several together by itself:
+        https://www.postgresql.org/docs/current/wal-configuration.html (commit_delay)
+        """
+        if self._sqlite:
             return self._group.write(work)
         with faults_named(), self._begin() as (connection, writer):
             return work(connection, writer)
@@ -40,12 +69,9 @@ class Transactions:
     @contextmanager
     def alone(self) -> Iterator[tuple[sa.Connection, ChainWriter]]:
         """A transaction that nothing else is committed with, and the chain of its audit rows."""
-        if self._group is not None:
-            with self._group.alone() as held:
-                yield held
-        else:
-            with faults_named(), self._begin() as held:
-                yield held
+        turn = self._group.turn() if self._sqlite else nullcontext()
+        with turn, faults_named(), self._begin() as held:
+            yield held
 
     @contextmanager
     def _begin(self) -> Iterator[tuple[sa.Connection, ChainWriter]]:
@@ -53,6 +79,31 @@ class Transactions:
         # that the next row of its chain follows one that is there.
         with self.chains.writer() as writer, self._writer.begin() as connection:
             yield connection, writer
+
+    @contextmanager
+    def _beginning(self) -> Iterator[Begin]:
+        yield self._begin
+
+    @contextmanager
+    def _keeping(self) -> Iterator[Begin]:
+        """Transactions on one connection, which knows its statements and the pages it wrote."""
+        with ExitStack() as kept:
+            connections: list[sa.Connection] = []
+
+            @contextmanager
+            def begin() -> Iterator[tuple[sa.Connection, ChainWriter]]:
+                if not connections:
+                    connections.append(kept.enter_context(self._writer.connect()))
+                with self.chains.writer() as writer:
+                    try:
+                        with connections[0].begin():
+                            yield connections[0], writer
+                    except BaseException:
+                        connections.clear()
+                        kept.close()
+                        raise
+
+            yield begin
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from cds_service.audit.verify import verify
 from cds_service.errors import CallTimedOut, StoreUnavailable
 from cds_service.limits.call_time import CallTime, on_the_clock
 from cds_service.store import Store, group_commit
-from cds_service.store.group_commit import GroupCommit, _Place
+from cds_service.store.group_commit import _Called
 from tests.fakes.records import NOON, a_card, a_message, an_assessment, an_audit_entry, an_id
+from tests.fakes.statements import before_each_statement, broken, refused
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,8 +68,8 @@ class Together:
     def submit(self, call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
         """Returns when the call is in the queue."""
         self.calls.append(self.threads.submit(call, *arguments, **named))
-        waiting = self.store._transactions._group._waiting  # type: ignore[union-attr]
-        while len(waiting) < len(self.calls):
+        waiting = self.store._transactions._group._waiting
+        while waiting.qsize() < len(self.calls):
             time.sleep(0.001)
         return self.calls[-1]
 
@@ -113,7 +114,7 @@ def test_a_fault_of_one_is_its_own(store: Store) -> None:
         bad = group.submit(keep, store, id=known)
         worse = group.submit(keep, store, inputs={"x": float("nan")})
         good += [group.submit(keep, store) for _ in range(3)]
-    with pytest.raises(sa.exc.NoResultFound):
+    with pytest.raises(sa.exc.IntegrityError):
         bad.result()
     with pytest.raises((sa.exc.StatementError, ValueError)):
         worse.result()
@@ -149,22 +150,20 @@ def fail(_connection: Any) -> None:
 
 def test_a_full_disk_in_the_midst_is_every_ones(store: Store) -> None:
     """SQLite may have rolled back everything by then: nobody is told that it is stored."""
+
+    def full(cursor: Any, statement: str) -> None:
+        if statement.startswith("INSERT INTO card"):
+            cursor.connection.rollback()
+            raise broken(cursor, "disk is full")
+
+    stack = ExitStack()
     with together(store) as group:
         calls = [group.submit(keep, store) for _ in range(5)]
-        third = 0
-
-        @sa.event.listens_for(store._engine, "before_cursor_execute")
-        def full(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-            nonlocal third
-            third += statement.startswith("INSERT INTO outbox")
-            if third == 3:
-                cursor.connection.rollback()
-                raise sa.exc.OperationalError(statement, None, Exception("disk is full"))
-
-    sa.event.remove(store._engine, "before_cursor_execute", full)
+        stack.enter_context(before_each_statement(store._engine, full))
     for call in calls:
         with pytest.raises(StoreUnavailable):
             call.result()
+    stack.close()
     assert counts(store) == {0}
     keep(store)
     assert verify(store).rows == 1
@@ -202,7 +201,7 @@ def test_one_that_left_the_queue_is_not_stored(
 
 
 class Interrupted(threading.Event):
-    """The wait of a person who presses Ctrl-C; `after` its turn has come, or before."""
+    """The wait of a person who presses Ctrl-C; `after` it is written, or before."""
 
     def __init__(self, *, after: bool) -> None:
         super().__init__()
@@ -217,20 +216,21 @@ class Interrupted(threading.Event):
 @pytest.mark.parametrize("after", [False, True])
 def test_one_that_is_interrupted_holds_up_nobody(store: Store, after: bool) -> None:
     queue = store._transactions._group
-    assert isinstance(queue, GroupCommit)
-    place = _Place(None)
-    place.called = Interrupted(after=after)
+    done: list[bool] = []
+    place = _Called(lambda *_: done.append(True))
+    place.told = Interrupted(after=after)
     with together(store) as group:
-        leaving = group.submit(queue._comes_to_front, place) if after else None
-        if leaving is None:
+        leaving = group.submit(queue._wait, place)
+        if not after:
             with pytest.raises(KeyboardInterrupt):
-                queue._comes_to_front(place)
+                leaving.result()
         staying = group.submit(keep, store)
-    if leaving is not None:
+    if after:
         with pytest.raises(KeyboardInterrupt):
             leaving.result()
     assert staying.result()
     assert counts(store) == {1}
+    assert done == [True] * after
 
 
 # Whatever happens ----------------------------------------------------------------------------
@@ -243,14 +243,14 @@ class Faults:
     chance: random.Random
     struck: Counter[str] = field(default_factory=Counter)
 
-    def statement(self, _connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith(("INSERT", "UPDATE", "SELECT", "RELEASE", "SAVEPOINT")):
+    def statement(self, cursor: Any, statement: str) -> None:
+        if statement.startswith(("INSERT", "SELECT")):
             if self.chance.random() < 0.003:
                 self.struck["database"] += 1
-                raise sa.exc.OperationalError(statement, None, Exception("disk I/O error"))
-            if statement.startswith("INSERT") and self.chance.random() < 0.01:
+                raise broken(cursor, "disk I/O error")
+            if statement.startswith("INSERT") and self.chance.random() < 0.05:
                 self.struck["own"] += 1
-                raise sa.exc.IntegrityError(statement, None, Exception("constraint failed"))
+                raise refused(cursor, "constraint failed")
 
     def commit(self, _connection: Any) -> None:
         if self.chance.random() < 0.1:
@@ -259,10 +259,9 @@ class Faults:
 
     @contextmanager
     def on(self, engine: sa.Engine) -> Iterator[None]:
-        sa.event.listen(engine, "before_cursor_execute", self.statement)
         sa.event.listen(engine, "commit", self.commit)
-        yield
-        sa.event.remove(engine, "before_cursor_execute", self.statement)
+        with before_each_statement(engine, self.statement):
+            yield
         sa.event.remove(engine, "commit", self.commit)
 
 

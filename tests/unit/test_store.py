@@ -28,6 +28,7 @@ from tests.fakes.records import (
     an_assessment,
     an_audit_entry,
 )
+from tests.fakes.statements import before_each_statement, broken
 
 LEASE = timedelta(minutes=1)
 
@@ -78,7 +79,7 @@ def test_a_repeat_may_bring_the_id_of_the_stored_one(store: Store) -> None:
 def test_one_id_for_two_identifiers_is_a_fault_and_stores_nothing(store: Store) -> None:
     first = an_assessment()
     keep(store, first)
-    with pytest.raises(sa.exc.NoResultFound):
+    with pytest.raises(sa.exc.IntegrityError):
         store.record(an_assessment(id=first.id), [], an_audit_entry(), None)
     assert rows(store, "audit") == 1
 
@@ -137,14 +138,12 @@ def test_an_insert_that_fails_leaves_nothing_of_the_call(store: Store, table: st
     keep(store)
     before = everything(store)
 
-    @sa.event.listens_for(store._engine, "before_cursor_execute")
-    def fail(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+    def fail(cursor: Any, statement: str) -> None:
         if statement.startswith(f"INSERT INTO {table}"):
-            raise sa.exc.OperationalError(statement, None, Exception("disk full"))
+            raise broken(cursor, "disk full")
 
-    with pytest.raises(StoreUnavailable):
+    with before_each_statement(store._engine, fail), pytest.raises(StoreUnavailable):
         keep(store)
-    sa.event.remove(store._engine, "before_cursor_execute", fail)
     assert everything(store) == before
     keep(store)
 
@@ -162,17 +161,19 @@ def test_a_commit_that_fails_leaves_nothing_of_the_call(store: Store) -> None:
 
 WRITER = """
 import sys, time
-import sqlalchemy as sa
 from cds_service.store import Store
 from tests.fakes.records import a_card, a_message, an_assessment, an_audit_entry
+from tests.fakes.statements import before_each_statement
+
+def hang(_cursor, statement):
+    if statement.startswith("INSERT INTO audit"):
+        print("inside", flush=True)
+        time.sleep(60)
 
 store = Store.open(sys.argv[1])
 if sys.argv[2] == "hangs":
-    @sa.event.listens_for(store._engine, "before_cursor_execute")
-    def hang(_connection, _cursor, statement, *_):
-        if statement.startswith("INSERT INTO audit"):
-            print("inside", flush=True)
-            time.sleep(60)
+    hanging = before_each_statement(store._engine, hang)
+    hanging.__enter__()
 while True:
     assessment = an_assessment()
     cards = [a_card(assessment), a_card(assessment)]
