@@ -22,7 +22,7 @@ from cds_service.store.schema import (
     storable,
     utc_text,
 )
-from cds_service.store.statements import execute_with_each, insert_all
+from cds_service.store.statements import Driver, driver_of
 
 SEAL = "audit-seal"
 PRUNE = "audit-prune"
@@ -45,18 +45,17 @@ _NAMES = tuple(f"{column.name}" for column in audit.c)
 
 def append(connection: sa.Connection, entry: AuditEntry, writer: ChainWriter) -> None:
     """Insert `entry` as the next row of the writer's chain, which then ends there."""
-    append_all(connection, [entry], writer)
+    with driver_of(connection) as driver:
+        append_all(driver, [entry], writer)
 
 
-def append_all(
-    connection: sa.Connection, entries: Sequence[AuditEntry], writer: ChainWriter
-) -> None:
+def append_all(driver: Driver, entries: Sequence[AuditEntry], writer: ChainWriter) -> None:
     """Insert `entries` as the next rows of the writer's chain, which then ends with the last."""
     forms = [stored_form(entry) for entry in entries]
     if forms:
-        insert_all(connection, audit, [writer.link(form) for form in forms])
+        driver.insert_all(audit, [writer.link(form) for form in forms])
         end = {"chain": writer.chain, "seq": writer.seq, "digest": writer.digest}
-        execute_with_each(connection, _end(connection.dialect.name), [end])
+        driver.execute_with_each(_end(driver.connection.dialect.name), [end])
 
 
 @cache

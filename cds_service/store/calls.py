@@ -18,18 +18,11 @@ from cds_service.errors import RowUnreadable
 from cds_service.store import audit_rows
 from cds_service.store.outbox import new_row
 from cds_service.store.records import AssessmentRecord, AuditEntry, IssuedCard, OutboxMessage
-from cds_service.store.rows import is_sqlite, row_of
+from cds_service.store.rows import row_of
 from cds_service.store.schema import assessment, card, outbox, storable
-from cds_service.store.sealed_columns import SEALED, opened_values, sealed
+from cds_service.store.sealed_columns import SEALED, opened_values, sealed, sealing_of
 from cds_service.store.sealing import Sealing
-from cds_service.store.statements import (
-    Row,
-    fetch_with_each,
-    in_one_go,
-    insert_all,
-    read_row,
-    stored_row,
-)
+from cds_service.store.statements import Driver, Row, driver_of, read_row, stored_row
 from fhir_mapping.risk_assessment import following
 
 log = structlog.get_logger(__name__)
@@ -77,12 +70,13 @@ def store(
     """
     asked = [_asked(call.assessment) for call in calls]
     outcomes: dict[int, Outcome] = {}
-    for wave in _waves(asked):
-        rows = _Rows(connection, writer)
-        there = _there(connection, [asked[place] for place in wave], wait=wait)
-        for place, found in zip(wave, there, strict=True):
-            outcomes[place] = rows.add(calls[place], found)
-        rows.insert()
+    with driver_of(connection) as driver:
+        for wave in _waves(asked):
+            there = _there(driver, [asked[place] for place in wave], wait=wait)
+            rows = _Rows(sealing_of(connection))
+            for place, found in zip(wave, there, strict=True):
+                outcomes[place] = rows.add(calls[place], found)
+            rows.insert(driver, writer)
     return [outcomes[place] for place in range(len(calls))]
 
 
@@ -123,17 +117,15 @@ def _waves(asked: Sequence[dict[str, str]]) -> list[list[int]]:
     return waves
 
 
-def _there(
-    connection: sa.Connection, asked: Sequence[dict[str, str]], *, wait: bool
-) -> Iterator[_There]:
+def _there(driver: Driver, asked: Sequence[dict[str, str]], *, wait: bool) -> Iterator[_There]:
     looks = [names for names in asked if names]
     # One call about a patient after the other, so that no two follow the same. Nobody waits who
     # holds another patient, so that no two processes can wait for each other.
     lock = _WAIT if wait else _TRY
     looking = [_STORED, _NEWEST_UNFOLLOWED]
-    if not is_sqlite(connection):
+    if not driver.sqlite:
         looking.insert(0, lock)
-    answers = zip(*fetch_with_each(connection, looking, looks), strict=True)
+    answers = zip(*driver.fetch_with_each(looking, looks), strict=True)
     for names in asked:
         yield _found(*next(answers)) if names else _There()
 
@@ -178,9 +170,8 @@ _TRY = sa.select(sa.func.pg_try_advisory_xact_lock(_PATIENT))
 class _Rows:
     """The rows of calls in their stored form, until they are inserted all at once."""
 
-    def __init__(self, connection: sa.Connection, writer: ChainWriter) -> None:
-        self._connection = connection
-        self._writer = writer
+    def __init__(self, sealing: Sealing) -> None:
+        self._sealing = sealing
         # In this order: a row refers to one of a table before its own.
         self._rows: dict[sa.Table, list[Row]] = {assessment: [], outbox: [], card: []}
         self._audit: list[AuditEntry] = []
@@ -215,19 +206,19 @@ class _Rows:
             record = replace(record, follows=id, resource=resource)
             if message is not None:
                 message = replace(message, resource=following(message.resource, identifier))
-        self._add(assessment, sealed(self._connection, assessment, row_of(record)))
+        self._add(assessment, sealed(self._sealing, assessment, row_of(record)))
         if message is not None:
-            self._add(outbox, sealed(self._connection, outbox, new_row(message, recorded_at)))
+            self._add(outbox, sealed(self._sealing, outbox, new_row(message, recorded_at)))
         return record
 
     def _add(self, table: sa.Table, row: Row) -> None:
         self._rows[table].append(stored_row(table, row))
 
-    def insert(self) -> None:
-        with in_one_go(self._connection):
+    def insert(self, driver: Driver, writer: ChainWriter) -> None:
+        with driver.in_one_go():
             for table, rows in self._rows.items():
-                insert_all(self._connection, table, rows)
-            audit_rows.append_all(self._connection, self._audit, self._writer)
+                driver.insert_all(table, rows)
+            audit_rows.append_all(driver, self._audit, writer)
 
 
 def opened(sealing: Sealing, repeated: Repeated, asked: AssessmentRecord) -> AssessmentRecord:

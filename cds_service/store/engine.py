@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from cds_service.store.statements import driver_of
 from cds_service.store.stored_json import json_text
 from cds_service.store.upgrade import bring_up_to_date, is_up_to_date
 
@@ -145,4 +146,5 @@ def _use_write_ahead_log(engine: sa.Engine) -> None:
 def _begin(connection: sa.Connection) -> None:
     statement = connection.get_execution_options().get("begin", "BEGIN")
     if statement is not None:
-        connection.exec_driver_sql(statement)
+        with driver_of(connection) as driver:
+            driver.execute(statement)

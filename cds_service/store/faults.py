@@ -16,9 +16,15 @@ log = structlog.get_logger(__name__)
 # gone or in recovery, no connection free.
 _FAULTS = (exc.OperationalError, exc.InterfaceError, exc.InternalError, exc.TimeoutError)
 
+# What is too much for PostgreSQL by its own size (a text that is too long for an index), though
+# psycopg calls it operational. https://www.postgresql.org/docs/current/errcodes-appendix.html
+_LIMITS = frozenset({"54000", "54001", "54011", "54023"})
+
 
 def is_of_the_database(fault: BaseException) -> bool:
     """False for what one statement did wrong: integrity, data and the like are ours to mend."""
+    if getattr(getattr(fault, "orig", None), "sqlstate", None) in _LIMITS:
+        return False
     # The bare class is SQLite's "malformed" and "not a database".
     return isinstance(fault, _FAULTS) or type(fault) is exc.DatabaseError
 

@@ -74,18 +74,18 @@ class GroupCommit:
     async def recorded(self, call: CallRecord) -> Outcome:
         """`record`, on the event loop.
 
-        Cancelled before it has begun, nothing is stored. After that it is decided first: where it
-        is stored, this returns, and what is awaited next is cancelled.
+        Cancelled before it has begun, nothing is stored. After that it comes too late: where the
+        call is stored, this returns (and a scope of anyio cancels what is awaited next).
         """
         place = _Awaited(call)
         self._queue(place)
         clock = place.loop.call_later(QUEUE_SECONDS, place.leave)
         try:
             await place.told
-        except asyncio.CancelledError as cancelled:
+        except asyncio.CancelledError:
             if place.withdraw() or not await place.is_stored():
                 raise
-            _cancel_what_comes_next(cancelled)
+            _go_on()
         finally:
             clock.cancel()
         found: Outcome = place.outcome()
@@ -105,16 +105,17 @@ class GroupCommit:
         """Returns when what waits is written, or after QUEUE_SECONDS."""
         with self._lock:
             thread = self._thread
+            if thread is None:
+                return
             self._waiting.put(None)
-        if thread is not None:
-            thread.join(QUEUE_SECONDS)
+        thread.join(QUEUE_SECONDS)
 
     # The writers -----------------------------------------------------------------------------
 
     def _queue(self, place: _Place) -> None:
         with self._lock:
             self._waiting.put(place)
-            if self._thread is None or not self._thread.is_alive():  # gone after a fork
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
                 self._thread.start()
 
@@ -324,9 +325,8 @@ class _Awaited(_Place):
         return self._fault is None
 
 
-def _cancel_what_comes_next(cancelled: asyncio.CancelledError) -> None:
-    """The task is cancelled as before, but where it awaits next."""
+def _go_on() -> None:
+    """https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.uncancel"""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-        task.cancel(*cancelled.args)

@@ -130,7 +130,7 @@ def _seal_anew(store: Store, table: sa.Table, ids: list[str]) -> Page:
             except RowUnreadable as fault:
                 faults.append(fault.reason)
             else:
-                values = sealed(connection, table, plain)
+                values = sealed(store.sealing, table, plain)
                 done.append({"row": values.pop("id"), **values})
         if done:
             names = (*SEALED[table], "sealed_by")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,7 @@ class UtcTime(sa.TypeDecorator[datetime]):
         return None if value is None else datetime.fromisoformat(value)
 
 
+@lru_cache(maxsize=256)  # a call has a few moments, each in several rows
 def utc_text(moment: datetime) -> str:
     """`moment` as it is stored; raises ValueError when it has no time zone."""
     if moment.tzinfo is None:

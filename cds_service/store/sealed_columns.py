@@ -32,9 +32,8 @@ def sealing_of(connection: sa.Connection) -> Sealing:
     return sealing
 
 
-def sealed(connection: sa.Connection, table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
+def sealed(sealing: Sealing, table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:
     """`row` as it is stored in `table`."""
-    sealing = sealing_of(connection)
     if sealing.sealed_by is None:
         return {**row, "sealed_by": None}
     columns = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -65,10 +65,68 @@ def _read_forms(table: sa.Table) -> dict[str, Form]:
     return {column.name: forms.get(type(column.type)) for column in table.c}
 
 
-def insert_all(connection: sa.Connection, table: sa.Table, rows: Sequence[Row]) -> None:
-    """Insert `rows`, which have the same columns."""
-    if rows:
-        execute_with_each(connection, _insertion(table, tuple(rows[0])), rows)
+class Driver:
+    """The driver's side of a connection, in its transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+        self.sqlite = is_sqlite(connection)
+        self._own: Any = connection.connection.driver_connection
+
+    def execute(self, text: str) -> None:
+        """`text`, which gives nothing."""
+        self.cursor().execute(text)
+
+    def execute_with_each(self, statement: sa.ClauseElement, rows: Sequence[Row]) -> None:
+        """`statement`, which gives nothing, with each of `rows`."""
+        text, _ = _compiled(statement, self.sqlite)
+        self.cursor().executemany(text, rows)
+
+    def insert_all(self, table: sa.Table, rows: Sequence[Row]) -> None:
+        """Insert `rows`, which have the same columns."""
+        if rows:
+            self.execute_with_each(_insertion(table, tuple(rows[0])), rows)
+
+    def fetch_with_each(
+        self, statements: Sequence[sa.ClauseElement], rows: Sequence[Row]
+    ) -> list[Answers]:
+        """What each of `statements` gives for each of `rows`."""
+        compiled = [_compiled(statement, self.sqlite) for statement in statements]
+        if self.sqlite:
+            cursor = self.cursor()
+            return [
+                [cursor.execute(text, {**row, **fixed}).fetchall() for row in rows]
+                for text, fixed in compiled
+            ]
+        cursors = [self.cursor() for _ in compiled]
+        with self.in_one_go():
+            for cursor, (text, fixed) in zip(cursors, compiled, strict=True):
+                cursor.executemany(text, [{**row, **fixed} for row in rows], returning=True)
+        return [[result.fetchall() for result in cursor.results()] for cursor in cursors]
+
+    def in_one_go(self) -> AbstractContextManager[object]:
+        """What is executed within is sent to PostgreSQL together, and answered together.
+
+        https://www.psycopg.org/psycopg3/docs/advanced/pipeline.html
+        """
+        return nullcontext() if self.sqlite else self._own.pipeline()
+
+    def cursor(self) -> Any:
+        """A cursor of the driver."""
+        return self._own.cursor()
+
+
+@contextmanager
+def driver_of(connection: sa.Connection) -> Iterator[Driver]:
+    """A fault of the driver within leaves as the error of SQLAlchemy that stands for it."""
+    dialect = connection.dialect
+    driver = dialect.loaded_dbapi
+    try:
+        yield Driver(connection)
+    except driver.Error as fault:
+        raise exc.DBAPIError.instance(
+            None, None, fault, driver.Error, hide_parameters=True, dialect=dialect
+        ) from fault
 
 
 @cache
@@ -78,79 +136,12 @@ def _insertion(table: sa.Table, names: tuple[str, ...]) -> sa.ClauseElement:
     return sa.insert(table).inline().values(values)
 
 
-def execute_with_each(
-    connection: sa.Connection, statement: sa.ClauseElement, rows: Sequence[Row]
-) -> None:
-    """`statement`, which gives nothing, with each of `rows`."""
-    text, _ = _compiled(statement, connection.dialect.name)
-    with driver_faults_named(connection), _cursor(connection) as cursor:
-        cursor.executemany(text, rows)
-
-
-def fetch_with_each(
-    connection: sa.Connection, statements: Sequence[sa.ClauseElement], rows: Sequence[Row]
-) -> list[Answers]:
-    """What each of `statements` gives for each of `rows`."""
-    if not rows:
-        return [[] for _ in statements]
-    compiled = [_compiled(statement, connection.dialect.name) for statement in statements]
-    with driver_faults_named(connection), ExitStack() as stack:
-        cursors = [stack.enter_context(_cursor(connection)) for _ in statements]
-        if is_sqlite(connection):
-            return [
-                [cursor.execute(text, {**constants, **row}).fetchall() for row in rows]
-                for cursor, (text, constants) in zip(cursors, compiled, strict=True)
-            ]
-        with in_one_go(connection):
-            for cursor, (text, constants) in zip(cursors, compiled, strict=True):
-                asked = [{**constants, **row} for row in rows]
-                cursor.executemany(text, asked, returning=True)
-        return [[result.fetchall() for result in cursor.results()] for cursor in cursors]
-
-
-@contextmanager
-def in_one_go(connection: sa.Connection) -> Iterator[None]:
-    """What is executed within is sent to PostgreSQL together, and answered together.
-
-    https://www.psycopg.org/psycopg3/docs/advanced/pipeline.html
-    """
-    if is_sqlite(connection):
-        yield
-        return
-    with driver_faults_named(connection), _driver(connection).pipeline():
-        yield
-
-
 @cache
-def _compiled(statement: sa.ClauseElement, dialect: str) -> tuple[str, dict[str, Any]]:
+def _compiled(statement: sa.ClauseElement, on_sqlite: bool) -> tuple[str, dict[str, Any]]:
     """Its text, with parameters by name, and those parameters that are always the same."""
-    here: Any = sqlite.dialect(paramstyle="named") if dialect == "sqlite" else psycopg.dialect()  # type: ignore[no-untyped-call]
-    compiled = statement.compile(dialect=here)
-    constants = {name: value for name, value in compiled.params.items() if value is not None}
-    return str(compiled), constants
-
-
-def _driver(connection: sa.Connection) -> Any:
-    return connection.connection.driver_connection
-
-
-@contextmanager
-def _cursor(connection: sa.Connection) -> Iterator[Any]:
-    cursor = _driver(connection).cursor()
-    try:
-        yield cursor
-    finally:
-        cursor.close()
-
-
-@contextmanager
-def driver_faults_named(connection: sa.Connection) -> Iterator[None]:
-    """A fault of the driver leaves as the error of SQLAlchemy that stands for it."""
-    dialect = connection.dialect
-    driver = dialect.loaded_dbapi
-    try:
-        yield
-    except driver.Error as fault:
-        raise exc.DBAPIError.instance(
-            None, None, fault, driver.Error, hide_parameters=True, dialect=dialect
-        ) from fault
+    dialect: Any = (
+        sqlite.dialect(paramstyle="named") if on_sqlite else psycopg.dialect()  # type: ignore[no-untyped-call]
+    )
+    compiled = statement.compile(dialect=dialect)
+    fixed = {name: value for name, value in compiled.params.items() if value is not None}
+    return str(compiled), fixed

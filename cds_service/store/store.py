@@ -35,6 +35,7 @@ from cds_service.store.records import (
 from cds_service.store.rows import record_of
 from cds_service.store.sealed_columns import seal_with
 from cds_service.store.sealing import Sealing
+from cds_service.store.statements import driver_of
 from cds_service.store.transactions import Transactions
 
 
@@ -98,8 +99,8 @@ class Store:
     ) -> AssessmentRecord | None:
         """`record`, for whoever is on the event loop: no thread waits for it.
 
-        Cancelled before its turn has come, nothing is stored. Cancelled in its turn, this decides
-        first: where the call is stored it returns, and what is awaited next is cancelled.
+        Cancelled while it waits for its turn, nothing is stored. Cancelled later than that, it is
+        too late: what is stored is returned, as `seal_call` has it.
         """
         call = CallRecord(assessment=assessment, cards=cards, audit=audit, message=message)
         return self._told(call, await self._transactions.recorded(call))
@@ -149,7 +150,8 @@ class Store:
         """Rows of calls that left nothing else in the store."""
 
         def work(connection: sa.Connection, writer: ChainWriter) -> None:
-            audit_rows.append_all(connection, entries, writer)
+            with driver_of(connection) as driver:
+                audit_rows.append_all(driver, entries, writer)
 
         self._transactions.write(work)
 

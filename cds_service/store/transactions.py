@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from anyio import to_thread
@@ -14,6 +16,8 @@ from cds_service.store.calls import CallRecord, PatientBusy, Stored, store
 from cds_service.store.engine import WRITES
 from cds_service.store.faults import faults_named
 from cds_service.store.group_commit import Begin, GroupCommit, T, Work
+
+_of_this_process: WeakSet[Transactions] = WeakSet()
 
 
 class Transactions:
@@ -28,9 +32,19 @@ class Transactions:
         self._reader = (
             engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         )
-        self.chains = ChainWriters()
         self._sqlite = sqlite
-        self._group = GroupCommit(self._keeping if sqlite else self._beginning)
+        self._begin_anew()
+        _of_this_process.add(self)
+
+    def _begin_anew(self) -> None:
+        self.chains = ChainWriters()
+        self._group = GroupCommit(self._keeping if self._sqlite else self._beginning)
+
+    def leave_to_the_other(self) -> None:
+        """In a process that was forked off: what waits, its chains and its connections belong to
+        the other. https://www.sqlite.org/howtocorrupt.html, 2.6"""
+        self._engine.dispose(close=False)
+        self._begin_anew()
 
     def close(self) -> None:
         """Nothing waits any more."""
@@ -116,3 +130,11 @@ class Transactions:
         """A transaction that reads one and the same state, however many queries it makes."""
         with faults_named(), self._reader.begin() as connection:
             yield connection
+
+
+def _leave_all_to_the_other() -> None:
+    for transactions in _of_this_process:
+        transactions.leave_to_the_other()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_the_other)

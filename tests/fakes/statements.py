@@ -19,22 +19,20 @@ Before = Callable[[Any, str], None]
 @contextmanager
 def before_each_statement(engine: sa.Engine, do: Before) -> Iterator[None]:
     """`do` before every statement of this process on the driver itself, and of `engine`."""
-    inner = statements._cursor
+    inner = statements.Driver.cursor
 
-    @contextmanager
-    def watched(connection: sa.Connection) -> Iterator[Any]:
-        with inner(connection) as cursor:
-            yield _Cursor(cursor, do)
+    def watched(driver: statements.Driver) -> Any:
+        return _Cursor(inner(driver), do)
 
     def of_engine(_: Any, cursor: Any, text: str, *__: Any) -> None:
         do(cursor, text)
 
     sa.event.listen(engine, "before_cursor_execute", of_engine)
-    statements._cursor = watched  # type: ignore[assignment]
+    statements.Driver.cursor = watched  # type: ignore[method-assign]
     try:
         yield
     finally:
-        statements._cursor = inner
+        statements.Driver.cursor = inner  # type: ignore[method-assign]
         sa.event.remove(engine, "before_cursor_execute", of_engine)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -36,8 +37,26 @@ from tests.fakes.records import (
 LEASE = timedelta(minutes=1)
 
 
+class Awaited:
+    """A store whose calls are recorded from an event loop."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def record(self, *call: Any) -> AssessmentRecord | None:
+        return asyncio.run(self._store.recorded(*call))
+
+
+@pytest.fixture(params=["called", "awaited"])
+def store(database: Any, request: pytest.FixtureRequest) -> Any:
+    return database if request.param == "called" else Awaited(database)
+
+
 @pytest.fixture(params=["memory", "sqlite", "sealed", POSTGRESQL])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
+def database(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Any]:
     match request.param:
         case "memory":
             store: Any = MemoryStore()
