@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 import structlog
@@ -40,6 +42,9 @@ QUEUE_SECONDS = 4 * WAIT_SECONDS
 # The first of them waits for the last one's statements, a fraction of a millisecond each.
 MOST_TOGETHER = 64
 
+# How long the first of them waits for others on a busy event loop.
+GATHERING_SECONDS = 0.01
+
 
 class GroupCommit:
     """The queue of one process's writers, and the thread that writes for them: from the first of
@@ -55,6 +60,8 @@ class GroupCommit:
         self._held_back: _Place | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._gathered: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gathered]
+        self._gathered = WeakKeyDictionary()
 
     def write(self, work: Work[T]) -> T:
         """What `work` gives, once it is committed. Raises what it raises, and then nothing of it
@@ -78,7 +85,7 @@ class GroupCommit:
         call is stored, this returns (and a scope of anyio cancels what is awaited next).
         """
         place = _Awaited(call)
-        self._queue(place)
+        self._gathered_on(place.loop).add(place)
         clock = place.loop.call_later(QUEUE_SECONDS, place.leave)
         try:
             await place.told
@@ -112,9 +119,16 @@ class GroupCommit:
 
     # The writers -----------------------------------------------------------------------------
 
-    def _queue(self, place: _Place) -> None:
+    def _gathered_on(self, loop: asyncio.AbstractEventLoop) -> _Gathered:
+        found = self._gathered.get(loop)
+        if found is None:
+            found = self._gathered[loop] = _Gathered(loop, self._queue)
+        return found
+
+    def _queue(self, *places: _Place) -> None:
         with self._lock:
-            self._waiting.put(place)
+            for place in places:
+                self._waiting.put(place)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
                 self._thread.start()
@@ -323,6 +337,38 @@ class _Awaited(_Place):
             with CancelScope(shield=True):
                 await self.told
         return self._fault is None
+
+
+class _Gathered:
+    """The calls of one event loop that are about to be queued.
+
+    While each of its turns brings another, the loop is busy, and the thread would only take the
+    interpreter from it to commit them one by one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, queue: Callable[..., None]) -> None:
+        # Not kept alive by what is kept for it.
+        self._loop = weakref.ref(loop)
+        self._queue = queue
+        self._places: list[_Awaited] = []
+        self._seen = 0
+        self._since = 0.0
+
+    def add(self, place: _Awaited) -> None:
+        if not self._places:
+            self._since = place.loop.time()
+            place.loop.call_soon(self._look)
+        self._places.append(place)
+
+    def _look(self) -> None:
+        count, loop = len(self._places), self._loop()
+        more = self._seen < count < MOST_TOGETHER
+        if more and loop and loop.time() - self._since < GATHERING_SECONDS:
+            self._seen = count
+            loop.call_soon(self._look)
+            return
+        places, self._places, self._seen = self._places, [], 0
+        self._queue(*places)
 
 
 def _go_on() -> None:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
+from cds_service.audit.verify import verify
 from cds_service.errors import StoreUnavailable
 from cds_service.store import AssessmentRecord, Store
 from cds_service.store.engine import WAIT_SECONDS
@@ -103,6 +105,15 @@ def test_equal_calls_side_by_side_store_one_assessment_and_one_message(store: St
 def test_text_that_no_database_can_hold_does_not_cost_the_audit_row(store: Store) -> None:
     store.record(None, [], an_audit_entry(user="a\x00b\ud800"), None)
     assert store.audit_trail(count=1)[0].user == "a\ufffdb\ufffd"
+
+
+def test_a_closed_store_has_no_thread_left_and_can_be_used_again(store: Store) -> None:
+    for _ in range(2):
+        keep(store)
+        assert "store" in {thread.name for thread in threading.enumerate()}
+        store.close()
+        assert "store" not in {thread.name for thread in threading.enumerate()}
+    assert rows(store, "audit") == 2
 
 
 def test_a_time_without_a_zone_is_refused(store: Store) -> None:
@@ -216,6 +227,36 @@ def test_a_writer_killed_at_any_moment_leaves_whole_calls_only(url: str) -> None
         "audit": count,
         "outbox": count,
     }
+    store.close()
+
+
+FORKED = """
+import os, sys
+from cds_service.store import Store
+from tests.fakes.records import an_assessment, an_audit_entry
+
+def write(store, patient):
+    for _ in range(3):
+        store.record(an_assessment(patient_id=patient), [], an_audit_entry(), None)
+
+store = Store.open(sys.argv[1])
+write(store, "before")
+child = os.fork()
+write(store, "parent" if child else "child")
+if not child:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+write(store, "after")
+store.close()
+"""
+
+
+def test_a_process_that_is_forked_off_writes_for_itself(url: str) -> None:
+    command = [sys.executable, "-c", FORKED, url]
+    subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[2])
+    store = Store.open(url)
+    assert rows(store, "assessment") == rows(store, "audit") == 12
+    assert verify(store).chains == 2
     store.close()
 
 
