@@ -257,8 +257,8 @@ async def kept(store: Store, **changed: Any) -> str:
 async def queued(store: Store, tasks: list[asyncio.Task[Any]]) -> AsyncIterator[None]:
     """Within, `tasks` wait in the queue; after it, they are let go at once, and are done."""
     with store._transactions._group.turn():
-        await asyncio.sleep(0)
-        assert store._transactions._group._waiting.qsize() == len(tasks)
+        while store._transactions._group._waiting.qsize() < len(tasks):
+            await asyncio.sleep(0)
         yield
     await asyncio.wait(tasks, timeout=60)
 
@@ -276,6 +276,25 @@ def test_tasks_are_committed_together_and_no_thread_waits_for_them(store: Store)
     assert len(seen) == 1
     assert counts(store) == {48}
     assert verify(store).rows == 48
+
+
+@pytest.mark.parametrize("seconds", [60.0, 0.0], ids=["while they come", "no longer than that"])
+def test_calls_that_come_turn_by_turn_are_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(group_commit, "GATHERING_SECONDS", seconds)
+
+    async def calls() -> None:
+        tasks = []
+        for _ in range(12):
+            tasks.append(asyncio.create_task(kept(store)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    with commits(store) as seen:
+        asyncio.run(calls())
+    assert len(seen) == 1 if seconds else len(seen) > 1
+    assert counts(store) == {12}
 
 
 def test_an_event_loop_is_woken_once_for_all_its_calls(

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
@@ -110,9 +109,10 @@ def test_text_that_no_database_can_hold_does_not_cost_the_audit_row(store: Store
 def test_a_closed_store_has_no_thread_left_and_can_be_used_again(store: Store) -> None:
     for _ in range(2):
         keep(store)
-        assert "store" in {thread.name for thread in threading.enumerate()}
+        thread = store._transactions._group._thread
+        assert thread is not None
         store.close()
-        assert "store" not in {thread.name for thread in threading.enumerate()}
+        assert not thread.is_alive()
     assert rows(store, "audit") == 2
 
 

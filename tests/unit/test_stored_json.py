@@ -24,7 +24,7 @@ TAKEN: list[Any] = [
     {"beyond": 2**64, "far below": -(2**70)},
     {"half": "\ud800", "nul": "\x00", "\udfff": 1},
     {Word.READY: Word.READY},
-    {1: "a", None: "b", True: "c"},
+    {1: "a", None: "b", False: "c"},
     [],
 ]
 
