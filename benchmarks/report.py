@@ -11,7 +11,7 @@ from benchmarks.lineup import FLOOR, NAMES, SERVICE
 from benchmarks.machine import Machine
 from benchmarks.measures import Spread, ratios, spread
 from benchmarks.results import MemoryResult, RateResult, Results, SizeResult
-from benchmarks.stages import REST, STAGES, TOTAL, WITHIN
+from benchmarks.stages import REST, STAGES, TOTAL
 from benchmarks.tables import Grid, markdown, publish, show, titled
 
 __all__ = ["Grid", "blocks", "grids", "markdown", "publish", "rates", "setting", "show_all"]
@@ -227,7 +227,6 @@ def footprint(results: Results) -> Grid:
 def stages(results: Results) -> Grid:
     """Where the time goes, for each size that was looked into."""
     titles = [title for title, _, _ in STAGES]
-    titles[1:1] = [title for title, _, _ in WITHIN]
     return Grid(
         title="Where the time of one call goes, in process, ms (median of each stage)",
         columns=("stage", *(f"{size} Observations" for size in results.stages)),

@@ -29,23 +29,19 @@ from cds_service.settings import Settings
 
 # What the call does, where its name is, and the name. In the order of the call; none holds another.
 STAGES: tuple[tuple[str, str, str], ...] = (
-    ("parse JSON, bounded and strict", "cds_service.body", "parse_object"),
+    ("parse JSON, bounded and strict", "cds_service.routes.services", "parse_call"),
     ("parse the hook request", "cds_service.routes.services", "parse_hook_request"),
     ("sort prefetch into states", "cds_service.prefetch", "states"),
+    ("tell the version of FHIR", "cds_service.assess", "_version"),
     ("map resources to features", "cds_service.assess", "map_features"),
     ("score and explain", "cds_service.assess", "judge"),
     ("compose the card", "cds_service.cards", "compose"),
     ("compose the RiskAssessment", "cds_service.assess", "_record"),
-    ("store in one transaction", "cds_service.store.store.Store", "record"),
+    ("store in one transaction", "cds_service.store.store.Store", "recorded"),
     ("render the answer", "cds_service.routes.services", "hook_response"),
     ("count and log", "cds_service.observe.Observe", "_tell"),
 )
-# Parts of a stage above, shown beneath it and not added up.
-WITHIN: tuple[tuple[str, str, str], ...] = (
-    ("of parsing: depth, members read", "cds_service.body", "members"),
-    ("of parsing: members written", "cds_service.body", "members_written"),
-)
-REST = "framework, thread hop, the rest"
+REST = "framework, middleware, the rest"
 TOTAL = "all"
 WARM_UP = 20
 
@@ -71,11 +67,18 @@ class Stopwatches:
             finally:
                 self.taken[title].append(time.perf_counter() - started)
 
-        return watched
+        async def watched_on_the_loop(*arguments: Any, **options: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return await timed(*arguments, **options)
+            finally:
+                self.taken[title].append(time.perf_counter() - started)
+
+        return watched_on_the_loop if asyncio.iscoroutinefunction(timed) else watched
 
     def hang(self) -> None:
         """One around every stage."""
-        for title, place, name in (*STAGES, *WITHIN):
+        for title, place, name in STAGES:
             owner = owner_of(place, name)
             setattr(owner, name, self.around(title, getattr(owner, name)))
 
@@ -113,7 +116,7 @@ def measure(calls: Sequence[bytes], folder: Path) -> dict[str, float]:
 
 def medians(taken: dict[str, list[float]], totals: list[float]) -> dict[str, float]:
     """Milliseconds; raises StageIsGone unless every call went through every stage once."""
-    titles = [title for title, _, _ in (*STAGES, *WITHIN)]
+    titles = [title for title, _, _ in STAGES]
     missed = [title for title in titles if len(taken.get(title, ())) != len(totals)]
     if missed:
         raise StageIsGone(
@@ -122,7 +125,7 @@ def medians(taken: dict[str, list[float]], totals: list[float]) -> dict[str, flo
         )
     stages = [taken[title] for title, _, _ in STAGES]
     rest = [total - sum(known) for total, *known in zip(totals, *stages, strict=True)]
-    columns = {title: taken[title] for title, _, _ in (*STAGES, *WITHIN)}
+    columns = {title: taken[title] for title, _, _ in STAGES}
     columns |= {REST: rest, TOTAL: totals}
     return {title: statistics.median(seconds) * 1000 for title, seconds in columns.items()}
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import calls, report, synthea
 from benchmarks.measures import percentile, ratios, spread
-from benchmarks.stages import REST, STAGES, TOTAL, WITHIN, StageIsGone, medians, owner_of
+from benchmarks.stages import REST, STAGES, TOTAL, StageIsGone, medians, owner_of
 from cds_service.parts import Parts
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -87,7 +87,7 @@ def test_a_record_is_moved_in_whole_days_and_nothing_else_changes() -> None:
 
 
 def test_every_stage_is_a_function_of_the_service() -> None:
-    for _, place, name in (*STAGES, *WITHIN):
+    for _, place, name in STAGES:
         assert callable(getattr(owner_of(place, name), name)), f"{place}.{name}"
 
 
@@ -98,14 +98,14 @@ def test_a_stage_that_is_gone_is_named(place: str) -> None:
 
 
 def test_the_rest_is_what_no_stage_accounts_for() -> None:
-    taken = {title: [0.001, 0.001] for title, _, _ in (*STAGES, *WITHIN)}
+    taken = {title: [0.001, 0.001] for title, _, _ in STAGES}
     found = medians(taken, [0.020, 0.020])
     assert found[TOTAL] == pytest.approx(20)
     assert found[REST] == pytest.approx(20 - len(STAGES))
 
 
 def test_a_call_that_skipped_a_stage_is_no_measurement() -> None:
-    taken = {title: [0.001, 0.001] for title, _, _ in (*STAGES, *WITHIN)}
+    taken = {title: [0.001, 0.001] for title, _, _ in STAGES}
     first, second, *_ = taken
     taken[first] = [0.001]
     del taken[second]
