@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks import calls
 from benchmarks.machine import machine
-from benchmarks.stages import _post
+from benchmarks.stages import call_once
 from benchmarks.subjects import ROOT
 from cds_service.app import create_app
 from cds_service.log import configure_logging
@@ -48,7 +48,7 @@ def a_record(folder: Path) -> AssessmentRecord:
     )
     app = create_app(settings)
     for body in calls.bodies(50, observations=100, seed="sealing", now=calls.utc_now()):
-        asyncio.run(_post(app, body))
+        asyncio.run(call_once(app, body))
     store = Store.open(url)
     _, (record,) = store.search(count=1)
     store.close()

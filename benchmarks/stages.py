@@ -134,14 +134,14 @@ async def _all(app: Any, calls: Sequence[bytes]) -> list[float]:
     taken = []
     for body in calls:
         started = time.perf_counter()
-        status = await _post(app, body)
+        status = await call_once(app, body)
         taken.append(time.perf_counter() - started)
         if status != 200:
             raise RuntimeError(f"answered {status}")
     return taken
 
 
-async def _post(app: Any, body: bytes) -> int:
+async def call_once(app: Any, body: bytes) -> int:
     """One call as uvicorn would make it, without the socket."""
     status = 0
     body_is_read = False
