@@ -24,7 +24,7 @@ import httpx
 import orjson
 from anyio import to_thread
 
-from cds_service.body import DEEPEST_WRITTEN, INLINE_BYTES, parse_object
+from cds_service.body import INLINE_BYTES, parse_object
 from cds_service.clients.addresses import Reach
 from cds_service.clients.outbound import (
     PUBLIC_ONLY,
@@ -46,6 +46,7 @@ LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 LARGEST_SEARCH_BYTES = 32 * 1024 * 1024
 LARGEST_FAULT_BYTES = 64 * 1024
 MOST_PAGES = 20
+DEEPEST_ANSWER = 64
 # Servers take heads of 8 to 64 kB.
 LONGEST_TOKEN = 32 * 1024
 
@@ -359,9 +360,9 @@ async def _resource(answer: httpx.Response, body: bytes) -> dict[str, Any]:
     # parsing megabytes would hold up everyone else's answers.
     try:
         if len(body) <= INLINE_BYTES:
-            resource = parse_object(body, DEEPEST_WRITTEN)
+            resource = parse_object(body, DEEPEST_ANSWER)
         else:
-            resource = await to_thread.run_sync(parse_object, body, DEEPEST_WRITTEN)
+            resource = await to_thread.run_sync(parse_object, body, DEEPEST_ANSWER)
     except BadRequest as fault:
         raise FetchRefused("the answer is not JSON", status=answer.status_code) from fault
     if not isinstance(resource.get("resourceType"), str):

@@ -68,7 +68,7 @@ def _in_parts(
                 for some in _a_few_of(written)
                 for entry in _strict(_list_of(body, some), max_depth, levels_above=_LEVELS_ABOVE)
             ]
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, BadRequest, _NotInParts):
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, BadRequest, _NotInParts, RecursionError):
         return None
     found: dict[str, Any] = call
     return found

@@ -42,7 +42,7 @@ class Settings:
     model_dir: Path = Path("model_artifacts")
     workers: int = 1
     max_body_bytes: int = 20_000_000
-    max_json_depth: int = 254  # body.DEEPEST_WRITTEN: the one that costs nothing to hold
+    max_json_depth: int = 64
     deadline_ms: int = 500
     read_timeout_ms: int = 10_000
     call_timeout_ms: int = 20_000

@@ -19,7 +19,7 @@ from tests.fhir import observation, searchset
 from tests.service import patient_view
 from tests.shipped import shipped_json
 
-DEEPEST = 254
+DEEPEST = 64
 NOW = utc_now()
 LONG = next(bodies(1, observations=450, seed="long", now=NOW))
 MAPPING = compile_mapping(load_catalog(), shipped_json("manifest.json"))
@@ -62,6 +62,7 @@ def test_of_what_nobody_reads_only_the_type_is_kept_and_every_value_is_the_same(
             "deep",
         ),
         (b"[" + LONG + b"]", "must be a JSON object"),
+        (b'{"prefetch":' + b'{"a":' * 40_000, "not valid JSON"),
     ],
     ids=[
         "cut off",
@@ -74,6 +75,7 @@ def test_of_what_nobody_reads_only_the_type_is_kept_and_every_value_is_the_same(
         "no UTF-8",
         "nested",
         "a list",
+        "without end",
     ],
 )
 def test_what_is_wrong_with_a_part_is_wrong_with_the_whole(wrong: bytes, said: str) -> None:
@@ -85,7 +87,7 @@ def test_what_is_wrong_with_a_part_is_wrong_with_the_whole(wrong: bytes, said: s
     assert refused.value.message == refused_whole.value.message
 
 
-@pytest.mark.parametrize("depth", [12, 13, 20, 254])
+@pytest.mark.parametrize("depth", [12, 13, 20, 64, 254])
 def test_the_depth_of_an_entry_counts_from_the_outside(depth: int) -> None:
     """The request, prefetch, Bundle, its entries, one of them and its resource are six levels."""
 
