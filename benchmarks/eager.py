@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import shap
-import uvicorn
 import xgboost
 from fastapi import FastAPI, Response
 from fhir.resources.R4B import get_fhir_model_class
 from pydantic import BaseModel
 
+from benchmarks.serving import serve
 from benchmarks.subjects import ROOT
 from cds_service import cards
 from cds_service.app import assemble, utc_now
@@ -267,15 +267,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--database", required=True)
     given = parser.parse_args()
-    uvicorn.run(
-        application(assemble(settings(given.database), utc_now)),
-        port=given.port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-    )
+    serve(application(assemble(settings(given.database), utc_now)), given.port)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 
 import orjson
-import uvicorn
 from fastapi import FastAPI, Request, Response
+
+from benchmarks.serving import serve
 
 CARD = orjson.dumps(
     {
@@ -51,15 +52,7 @@ def main() -> None:
     """`python -m benchmarks.floor --port 8001`"""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    uvicorn.run(
-        application(),
-        port=parser.parse_args().port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-    )
+    serve(application(), parser.parse_args().port)
 
 
 if __name__ == "__main__":

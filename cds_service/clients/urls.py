@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 # RFC 9110, section 4.1, asks for 8000 at least. A body may hold one of 20 MB, which would take
@@ -33,6 +34,8 @@ class Base:
     loopback: bool
 
 
+# The few bases of the clients file, for every call; what else is sent displaces what was sent.
+@lru_cache(maxsize=64)
 def parse_base(url: str) -> Base | None:
     """The base that `url` names; None for what is not a plain absolute http(s) URL.
 

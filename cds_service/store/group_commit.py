@@ -10,29 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import copy_context
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 import structlog
-from anyio import CancelScope
 
 from cds_service.audit.chain import ChainWriter
-from cds_service.errors import CallTimedOut, StoreUnavailable
-from cds_service.limits.call_time import seal_call
 from cds_service.store.calls import CallRecord, Outcome, store
 from cds_service.store.engine import WAIT_SECONDS
 from cds_service.store.faults import faults_named, is_of_the_database
+from cds_service.store.gathering import Gathered
+from cds_service.store.places import Awaited, Called, Place, T, Turn, Work
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
-Work = Callable[[sa.Connection, ChainWriter], T]
 Begin = Callable[[], AbstractContextManager[tuple[sa.Connection, ChainWriter]]]
 
 # How long a writer waits for the others of its process. Longer than for the file: the one in front
@@ -41,9 +36,6 @@ QUEUE_SECONDS = 4 * WAIT_SECONDS
 
 # The first of them waits for the last one's statements, a fraction of a millisecond each.
 MOST_TOGETHER = 64
-
-# How long the first of them waits for others on a busy event loop.
-GATHERING_SECONDS = 0.01
 
 
 class GroupCommit:
@@ -56,11 +48,11 @@ class GroupCommit:
 
     def __init__(self, writer: Callable[[], AbstractContextManager[Begin]]) -> None:
         self._writer = writer
-        self._waiting: SimpleQueue[_Place | None] = SimpleQueue()
-        self._held_back: _Place | None = None
+        self._waiting: SimpleQueue[Place | None] = SimpleQueue()
+        self._held_back: Place | None = None
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._gathered: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gathered]
+        self._gathered: WeakKeyDictionary[asyncio.AbstractEventLoop, Gathered]
         self._gathered = WeakKeyDictionary()
 
     def write(self, work: Work[T]) -> T:
@@ -70,12 +62,12 @@ class GroupCommit:
 
         It runs in another thread, in the context of this one; twice, where another is at fault.
         """
-        found: T = self._wait(_Called(work))
+        found: T = self._wait(Called(work))
         return found
 
     def record(self, call: CallRecord) -> Outcome:
         """What became of `call`, once it is committed; raises as `write` does, and CallTimedOut."""
-        found: Outcome = self._wait(_Called(call))
+        found: Outcome = self._wait(Called(call))
         return found
 
     async def recorded(self, call: CallRecord) -> Outcome:
@@ -84,9 +76,9 @@ class GroupCommit:
         Cancelled before it has begun, nothing is stored. After that it comes too late: where the
         call is stored, this returns (and a scope of anyio cancels what is awaited next).
         """
-        place = _Awaited(call)
+        place = Awaited(call)
         self._gathered_on(place.loop).add(place)
-        clock = place.loop.call_later(QUEUE_SECONDS, place.leave)
+        clock = place.loop.call_later(QUEUE_SECONDS, place.leave, QUEUE_SECONDS)
         try:
             await place.told
         except asyncio.CancelledError:
@@ -101,7 +93,7 @@ class GroupCommit:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Nobody else of this process writes meanwhile: for what takes long."""
-        turn = _Turn()
+        turn = Turn()
         try:
             self._wait(turn)
             yield
@@ -119,13 +111,13 @@ class GroupCommit:
 
     # The writers -----------------------------------------------------------------------------
 
-    def _gathered_on(self, loop: asyncio.AbstractEventLoop) -> _Gathered:
+    def _gathered_on(self, loop: asyncio.AbstractEventLoop) -> Gathered:
         found = self._gathered.get(loop)
         if found is None:
-            found = self._gathered[loop] = _Gathered(loop, self._queue)
+            found = self._gathered[loop] = Gathered(loop, self._queue, most=MOST_TOGETHER)
         return found
 
-    def _queue(self, *places: _Place) -> None:
+    def _queue(self, *places: Place) -> None:
         with self._lock:
             for place in places:
                 self._waiting.put(place)
@@ -133,11 +125,11 @@ class GroupCommit:
                 self._thread = threading.Thread(target=self._serve, name="store", daemon=True)
                 self._thread.start()
 
-    def _wait(self, place: _Called) -> Any:
+    def _wait(self, place: Called) -> Any:
         self._queue(place)
         try:
             if not place.told.wait(QUEUE_SECONDS):
-                place.leave()
+                place.leave(QUEUE_SECONDS)
                 place.told.wait()  # where it is being written, within the database's own waits
         except BaseException:  # Ctrl-C: nobody writes for one who has left
             place.withdraw()
@@ -151,13 +143,13 @@ class GroupCommit:
             while (place := self._next()) is not None:
                 if not place.begin():
                     continue
-                if isinstance(place, _Turn):
+                if isinstance(place, Turn):
                     place.told.set()
                     place.over.wait()
                 else:
                     self._commit(begin, [place], self._company())
 
-    def _next(self) -> _Place | None:
+    def _next(self) -> Place | None:
         place, self._held_back = self._held_back, None
         while place is None:
             place = self._waiting.get()
@@ -169,7 +161,7 @@ class GroupCommit:
                     self._waiting.put(None)  # it was put before what waits
         return place
 
-    def _company(self) -> Iterator[_Place]:
+    def _company(self) -> Iterator[Place]:
         """Who waits by now, and does not want to be alone."""
         for _ in range(MOST_TOGETHER - 1):
             try:
@@ -179,13 +171,13 @@ class GroupCommit:
             if place is None:
                 self._waiting.put(None)
                 return
-            if isinstance(place, _Turn):
+            if isinstance(place, Turn):
                 self._held_back = place
                 return
             if place.begin():
                 yield place
 
-    def _commit(self, begin: Begin, places: list[_Place], more: Iterable[_Place] = ()) -> None:
+    def _commit(self, begin: Begin, places: list[Place], more: Iterable[Place] = ()) -> None:
         ones_own = False
         try:
             with faults_named(), begin() as (connection, writer):
@@ -210,7 +202,7 @@ class GroupCommit:
         _tell(places)
 
 
-def _write(connection: sa.Connection, writer: ChainWriter, places: Sequence[_Place]) -> None:
+def _write(connection: sa.Connection, writer: ChainWriter, places: Sequence[Place]) -> None:
     calls = []
     for place in places:
         if isinstance(place.work, CallRecord):
@@ -224,11 +216,11 @@ def _write(connection: sa.Connection, writer: ChainWriter, places: Sequence[_Pla
         place.value = outcome
 
 
-def _tell(places: Sequence[_Place]) -> None:
+def _tell(places: Sequence[Place]) -> None:
     """Every thread that waits, and every event loop once."""
-    awaited: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
+    awaited: dict[asyncio.AbstractEventLoop, list[Awaited]] = {}
     for place in places:
-        if isinstance(place, _Awaited):
+        if isinstance(place, Awaited):
             awaited.setdefault(place.loop, []).append(place)
         else:
             place.tell()
@@ -239,136 +231,9 @@ def _tell(places: Sequence[_Place]) -> None:
             log.warning("nobody is told what was stored", calls=len(those))
 
 
-def _wake(places: Sequence[_Awaited]) -> None:
+def _wake(places: Sequence[Awaited]) -> None:
     for place in places:
         place.tell()
-
-
-class _Place:
-    """One writer in the queue, and what came of its work. Whoever comes first decides: the thread
-    begins with it, or the writer leaves."""
-
-    def __init__(self, work: Work[Any] | CallRecord) -> None:
-        self.work = work
-        self.context = copy_context()
-        self.value: Any = None
-        self._fault: BaseException | None = None
-        self._decision = threading.Lock()
-
-    def begin(self) -> bool:
-        """False: it has been withdrawn."""
-        return self._decision.acquire(blocking=False)
-
-    def withdraw(self) -> bool:
-        """True where nobody has begun with it, and nobody will."""
-        return self._decision.acquire(blocking=False)
-
-    def tell(self) -> None:
-        """What came of it is known."""
-        raise NotImplementedError
-
-    def leave(self) -> None:
-        """It has waited for too long; if it is its turn just now, nothing happens."""
-        if self.withdraw():
-            log.error("store unavailable", reason="no turn to write", seconds=QUEUE_SECONDS)
-            self.fail(StoreUnavailable())
-            self.tell()
-
-    def is_sealed(self) -> bool:
-        """Whether its call will be answered with what is stored now; else CallTimedOut."""
-        try:
-            self.context.run(seal_call)
-        except CallTimedOut as fault:
-            self.fail(fault)
-        return self._fault is None
-
-    def fail(self, fault: BaseException) -> None:
-        """Nothing of it is stored; the first fault counts."""
-        self._fault = self._fault or (fault if isinstance(fault, Exception) else StoreUnavailable())
-
-    def outcome(self) -> Any:
-        if isinstance(self._fault, StoreUnavailable):
-            raise StoreUnavailable from self._fault  # one for each thread that raises it
-        if self._fault is not None:
-            raise self._fault
-        return self.value
-
-
-class _Called(_Place):
-    """A thread that waits."""
-
-    def __init__(self, work: Work[Any] | CallRecord) -> None:
-        super().__init__(work)
-        self.told = threading.Event()
-
-    def tell(self) -> None:
-        self.told.set()
-
-
-class _Turn(_Called):
-    """A thread that waits for its turn, and says when it is over."""
-
-    def __init__(self) -> None:
-        super().__init__(_nothing)
-        self.over = threading.Event()
-
-
-def _nothing(_connection: sa.Connection, _writer: ChainWriter) -> None: ...
-
-
-class _Awaited(_Place):
-    """A task that waits on its event loop, from where alone this is called, but for `begin`."""
-
-    def __init__(self, call: CallRecord) -> None:
-        super().__init__(call)
-        self.loop = asyncio.get_running_loop()
-        self.told = self.loop.create_future()
-        self._is_decided = False
-
-    def tell(self) -> None:
-        self._is_decided = True
-        if not self.told.done():  # as it is when the task was cancelled
-            self.told.set_result(None)
-
-    async def is_stored(self) -> bool:
-        """For a task that was cancelled when its work had begun."""
-        if not self._is_decided:
-            self.told = self.loop.create_future()
-            with CancelScope(shield=True):
-                await self.told
-        return self._fault is None
-
-
-class _Gathered:
-    """The calls of one event loop that are about to be queued.
-
-    While each of its turns brings another, the loop is busy, and the thread would only take the
-    interpreter from it to commit them one by one.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, queue: Callable[..., None]) -> None:
-        # Not kept alive by what is kept for it.
-        self._loop = weakref.ref(loop)
-        self._queue = queue
-        self._places: list[_Awaited] = []
-        self._seen = 0
-        self._since = 0.0
-
-    def add(self, place: _Awaited) -> None:
-        if not self._places:
-            self._since = place.loop.time()
-            place.loop.call_soon(self._look)
-        self._places.append(place)
-
-    def _look(self) -> None:
-        count, loop = len(self._places), self._loop()
-        more = self._seen < count < MOST_TOGETHER
-        if more and loop and loop.time() - self._since < GATHERING_SECONDS:
-            self._seen = count
-            loop.call_soon(self._look)
-            return
-        places, self._places, self._seen = self._places, [], 0
-        self._queue(*places)
 
 
 def _go_on() -> None:

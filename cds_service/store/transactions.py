@@ -15,7 +15,8 @@ from cds_service.limits.call_time import seal_call
 from cds_service.store.calls import CallRecord, PatientBusy, Stored, store
 from cds_service.store.engine import WRITES
 from cds_service.store.faults import faults_named
-from cds_service.store.group_commit import Begin, GroupCommit, T, Work
+from cds_service.store.group_commit import Begin, GroupCommit
+from cds_service.store.places import T, Work
 
 _of_this_process: WeakSet[Transactions] = WeakSet()
 

@@ -26,10 +26,10 @@ from structlog.testing import capture_logs
 from cds_service.audit.verify import verify
 from cds_service.errors import CallTimedOut, StoreUnavailable
 from cds_service.limits.call_time import CallTime, on_the_clock
-from cds_service.store import Store, group_commit
+from cds_service.store import Store, gathering, group_commit
 from cds_service.store.calls import CallRecord
 from cds_service.store.calls import store as store_calls
-from cds_service.store.group_commit import _Called
+from cds_service.store.places import Called
 from tests.fakes.databases import POSTGRESQL, a_database
 from tests.fakes.records import NOON, a_card, a_message, an_assessment, an_audit_entry, an_id
 from tests.fakes.statements import before_each_statement, broken, refused
@@ -226,7 +226,7 @@ class Interrupted(threading.Event):
 def test_one_that_is_interrupted_holds_up_nobody(store: Store, after: bool) -> None:
     queue = store._transactions._group
     done: list[bool] = []
-    place = _Called(lambda *_: done.append(True))
+    place = Called(lambda *_: done.append(True))
     place.told = Interrupted(after=after)
     with together(store) as group:
         leaving = group.submit(queue._wait, place)
@@ -281,7 +281,7 @@ def test_tasks_are_committed_together_and_no_thread_waits_for_them(store: Store)
 def test_calls_that_come_turn_by_turn_are_waited_for(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "GATHERING_SECONDS", 60.0)
+    monkeypatch.setattr(gathering, "GATHERING_SECONDS", 60.0)
 
     async def calls() -> None:
         tasks = []
