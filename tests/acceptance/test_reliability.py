@@ -91,15 +91,21 @@ def eventually(holds: Callable[[], bool]) -> bool:
     return holds()
 
 
-def called(place: Installation, fhir_base: str, service: Process, wanted: int) -> int:
-    """Calls until so many RiskAssessments are stored; how many they are."""
+def called(
+    place: Installation,
+    fhir_base: str,
+    service: Process,
+    wanted: int,
+    until: Callable[[], bool] = lambda: True,
+) -> int:
+    """Calls until so many RiskAssessments are stored and `until` holds; how many they are."""
     over = threading.Event()
     calls = Calls(seed=f"{SEED}-{wanted}", service_url=place.url, fhir_base=fhir_base, pause=0.01)
     wait_until_ready(service, place.url)
     calling = threading.Thread(target=calls.run, args=(over,))
     calling.start()
     try:
-        assert eventually(lambda: len(stored(place.database_url).identifiers) >= wanted)
+        assert eventually(lambda: len(stored(place.database_url).identifiers) >= wanted and until())
     finally:
         over.set()
         calling.join()
@@ -113,18 +119,23 @@ def test_two_workers_ask_for_each_message_once(url: str, tmp_path: Path) -> None
         folder=tmp_path / "run", port=free_port(), database_url=url, lease=PATIENCE
     )
     with CountingServer() as server:
+
+        def both_asked() -> bool:
+            return len({each.worker for each in server.attempts}) == 2
+
         place.set_up(server.base, f"{server.url}/token")
         service, first, second = place.processes(TWO_WORKERS)
         with ended(service, first, second):
             service.start()
-            # Half of them wait when the two begin, half come while they are at work.
+            # Some wait when the two begin, the others come while they are at work: the first
+            # to be ready could otherwise have sent them all before the second has started.
             called(place, server.base, service, 40)
             first.start()
             second.start()
-            number = called(place, server.base, service, 80)
+            number = called(place, server.base, service, 80, until=both_asked)
             assert eventually(lambda: messages(url) == {"delivered": number})
         assert len(server.attempts) == len({each.identifier for each in server.attempts}) == number
-        assert len({each.worker for each in server.attempts}) == 2
+        assert both_asked()
 
 
 def test_a_worker_that_hangs_loses_its_lease_and_changes_nothing_any_more(
