@@ -77,11 +77,6 @@ def create_app(settings: Settings, *, clock: Callable[[], datetime] = utc_now) -
     return application(assemble(settings, clock))
 
 
-# A record of a thousand Observations is some 20,000 dicts and lists, which die when its call is
-# answered. By default every 700 new ones are gone over, to find that all of them are in use.
-OBJECTS_BETWEEN_COLLECTIONS = 50_000
-
-
 def create_app_from_environment() -> FastAPI:
     """The factory that each worker calls: `uvicorn --factory cds_service.app:…`."""
     settings = Settings.from_environment(os.environ)
@@ -92,7 +87,6 @@ def create_app_from_environment() -> FastAPI:
     # in the middle of calls. https://docs.python.org/3/library/gc.html#gc.freeze
     gc.collect()
     gc.freeze()
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     return app
 
 

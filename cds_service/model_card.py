@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from urllib.parse import quote, urlencode
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from risk_model import Model
+from risk_model import Manifest, Model
 
 CARD = "MODEL_CARD.md"
 CARD_JSON = "model_card.json"
@@ -26,22 +27,39 @@ PICTURE_TYPES = {".png": "image/png", ".svg": "image/svg+xml", ".webp": "image/w
 _ALIGNMENT = re.compile(r"text-align:(left|center|right)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """A model's card, rendered once: `html` is a whole page; `json` holds the manifest's
-    members, and where the artifact has a model_card.json, what that adds to them.
+    """A model's card: `markdown` as its artifact has it; `json` holds the manifest's members, and
+    where the artifact has a model_card.json, what that adds to them.
 
     `pictures` are the files that the page may show: path in the artifact → path on disk.
     `documents`, likewise, are the full report, for people and for machines.
     """
 
-    html: str
+    manifest: Manifest
+    markdown: str
     json: dict[str, Any]
     pictures: dict[str, Path]
     documents: dict[str, Path]
 
+    @cached_property
+    def html(self) -> str:
+        """The whole page; rendered for its first reader, who may never come, not at start."""
+        name = self.manifest.name
+        shown = [*self.pictures, *self.documents]
+        tokens = _tokens(self.markdown, routes={file: _route(name, file) for file in shown})
+        body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
+        link = _REPORT_LINK.format(route=escape(_route(name, REPORT)))
+        return _PAGE.format(
+            title=escape(self.manifest.title),
+            model=escape(f"{name} {self.manifest.version}"),
+            report=link if REPORT in self.documents else "",
+            contents=_contents(tokens),
+            body=_scrolling_tables(body),
+        )
 
-def render_model_card(model: Model) -> ModelCard:
+
+def read_model_card(model: Model) -> ModelCard:
     """The card of a verified model. Only files that the manifest lists are ever read or served."""
     manifest = model.manifest
     listed = set(manifest.files)
@@ -51,20 +69,13 @@ def render_model_card(model: Model) -> ModelCard:
         if name.startswith("report/") and Path(name).suffix in PICTURE_TYPES
     }
     markdown = _read_card(model) if CARD in listed else _card_from_manifest(model)
-    documents = {name: model.directory / name for name in DOCUMENT_TYPES if name in listed}
-    shown = [*pictures, *documents]
-    tokens = _tokens(markdown, routes={name: _route(manifest.name, name) for name in shown})
-    body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
-    page = _PAGE.format(
-        title=escape(manifest.title),
-        model=escape(f"{manifest.name} {manifest.version}"),
-        report=_REPORT_LINK.format(route=escape(_route(manifest.name, REPORT)))
-        if REPORT in documents
-        else "",
-        contents=_contents(tokens),
-        body=_scrolling_tables(body),
+    return ModelCard(
+        manifest=manifest,
+        markdown=markdown,
+        json=_card_json(model),
+        pictures=pictures,
+        documents={name: model.directory / name for name in DOCUMENT_TYPES if name in listed},
     )
-    return ModelCard(html=page, json=_card_json(model), pictures=pictures, documents=documents)
 
 
 # Raw HTML is off, so a card is text whoever wrote it; links keep to the safe schemes.

@@ -11,7 +11,7 @@ from cds_service import demo
 from cds_service.demo.patients import demo_patients
 from cds_service.demo.prefetch import UnsupportedQuery, answer_query
 from cds_service.errors import BadRequest, NotFound
-from cds_service.model_card import DOCUMENT_TYPES, PICTURE_TYPES, ModelCard, render_model_card
+from cds_service.model_card import DOCUMENT_TYPES, PICTURE_TYPES, ModelCard, read_model_card
 from cds_service.parts import Parts
 from cds_service.routes.answers import fhir_answer, json_answer
 
@@ -69,7 +69,7 @@ def router(parts: Parts) -> APIRouter:
 
 
 def _add_model_card(pages: APIRouter, parts: Parts) -> None:
-    cards = {name: render_model_card(loaded.model) for name, loaded in parts.models.items()}
+    cards = {name: read_model_card(loaded.model) for name, loaded in parts.models.items()}
     served = [definition.model for definition in parts.services.values()]
 
     def find(model: str | None) -> ModelCard:

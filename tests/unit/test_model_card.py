@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from cds_service.errors import ServiceError
-from cds_service.model_card import ModelCard, render_model_card
+from cds_service.model_card import ModelCard, read_model_card
 from cds_service.routes import pages
 from cds_service.routes.answers import answer_service_error
 from cds_service.routes.pages import wants_json
@@ -68,7 +68,7 @@ def card_from(directory: Path, *, files: tuple[str, ...], title: str = "Diabetes
     raw = {"name": "m", "question": "Has this adult diabetes?", "performance": {"auroc": 0.9}}
     manifest: Any = SimpleNamespace(name="m", version="1.0.0", title=title, raw=raw, files=files)
     model: Any = SimpleNamespace(manifest=manifest, directory=directory)
-    return render_model_card(model)
+    return read_model_card(model)
 
 
 def test_raw_html_is_shown_as_text(tmp_path: Path) -> None:
