@@ -8,9 +8,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from anyio import get_cancelled_exc_class, to_thread
+from anyio import get_cancelled_exc_class
 from starlette.requests import ClientDisconnect
 
 from cds_service import cards, prefetch
@@ -23,6 +24,7 @@ from cds_service.errors import ServiceError
 from cds_service.hooks import HookRequest, ServiceDefinition
 from cds_service.inputs import identifier_of, inputs_of
 from cds_service.judgement import Judgement, Scored, judge, outcome_name
+from cds_service.long_work import CONCLUDING
 from cds_service.parts import Parts
 from cds_service.risk_assessment import id_of, risk_assessment
 from cds_service.store import AssessmentRecord, IssuedCard
@@ -86,7 +88,7 @@ async def assess(
     if prefetch.how_many(states) <= FEW_RESOURCES:
         said = _conclude(call, states)
     else:
-        said = await to_thread.run_sync(_conclude, call, states)
+        said = await CONCLUDING.run(partial(_conclude, call, states))
     return await _put_on_record(call, said, unless_left)
 
 

@@ -17,14 +17,14 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urljoin
 
 import httpx
 import orjson
-from anyio import to_thread
 
-from cds_service.body import INLINE_BYTES, parse_object
+from cds_service.body import parse_object, parsed
 from cds_service.clients.addresses import Reach
 from cds_service.clients.outbound import (
     PUBLIC_ONLY,
@@ -359,10 +359,7 @@ async def _resource(answer: httpx.Response, body: bytes) -> dict[str, Any]:
     # The bounds of a request's body hold here too: a server can be as hostile as a caller, and
     # parsing megabytes would hold up everyone else's answers.
     try:
-        if len(body) <= INLINE_BYTES:
-            resource = parse_object(body, DEEPEST_ANSWER)
-        else:
-            resource = await to_thread.run_sync(parse_object, body, DEEPEST_ANSWER)
+        resource = await parsed(body, partial(parse_object, body, DEEPEST_ANSWER))
     except BadRequest as fault:
         raise FetchRefused("the answer is not JSON", status=answer.status_code) from fault
     if not isinstance(resource.get("resourceType"), str):

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cds_service.errors import BodyTooSlow, CallTimedOut, Overloaded, ServiceError
 from cds_service.limits.call_time import CallTime, on_the_clock
+from cds_service.limits.heap import Heap
 from cds_service.log import note
 from cds_service.routes.answers import fault_answer
 from cds_service.settings import Settings
@@ -125,6 +126,7 @@ class _Room:
 
     def __init__(self, most_bytes: int) -> None:
         self._left = most_bytes
+        self._heap = Heap()
 
     def take(self, count: int) -> None:
         if count > self._left:
@@ -133,6 +135,7 @@ class _Room:
 
     def give_back(self, count: int) -> None:
         self._left += count
+        self._heap.freed(count)
 
 
 class _Body:
