@@ -1,18 +1,19 @@
 """`python -m benchmarks.store`: what a durable commit costs, and what committing together saves.
 
-Threads record calls, each with an assessment, a card, an audit row and a message, and wait until
-they are durable, as the service's do. Every way takes its turn in every round, so that a busy
-neighbour meets them all; figures are medians over the rounds, ratios are of the same round.
+Tasks of one event loop record calls, each with an assessment, a card, an audit row and a message,
+and wait until they are durable, as the service's do. Every way takes its turn in every round, so
+that a busy neighbour meets them all; figures are medians over the rounds, ratios are of the same
+round.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.connection import run
 from benchmarks.machine import machine
 from benchmarks.measures import Spread, ratios, spread
 from benchmarks.report import publish
@@ -41,7 +43,7 @@ from tests.fakes.databases import postgresql_binaries, postgresql_cluster
 ROOT = Path(__file__).parents[1]
 VAR = ROOT / "var"
 OUT = VAR / "benchmarks" / "store.json"
-THREADS = (1, 8, 32)
+TASKS = (1, 8, 32)
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TOGETHER = group_commit.MOST_TOGETHER
 
@@ -146,38 +148,40 @@ def _never_sync(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
 
-def per_second(way: Way, threads: int, seconds: float) -> float:
-    """Calls recorded in a second by so many threads."""
+def per_second(way: Way, tasks: int, seconds: float) -> float:
+    """Calls recorded in a second by so many tasks, each of which waits for its last one."""
     group_commit.MOST_TOGETHER = way.together or TOGETHER
     numbers = itertools.count()
     made = [a_call(next(numbers)) for _ in range(200)]
     end = time.perf_counter() + seconds
 
-    def work(_: int) -> int:
+    async def work() -> int:
         done = 0
         while time.perf_counter() < end:
             assessment, card, entry, message = made.pop() if made else a_call(next(numbers))
-            way.store.record(assessment, [card], entry, message)
+            await way.store.recorded(assessment, [card], entry, message)
             done += 1
         return done
 
+    async def all_of_them() -> int:
+        return sum(await asyncio.gather(*(work() for _ in range(tasks))))
+
     started = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        done = sum(pool.map(work, range(threads)))
+    done = run(all_of_them())
     return done / (time.perf_counter() - started)
 
 
 def measured(
     found: list[Way], rounds: int, seconds: float, step: Callable[[str], None]
 ) -> dict[tuple[str, int], list[float]]:
-    """(way, threads) -> calls in a second, round by round; the first round warms up."""
+    """(way, tasks) -> calls in a second, round by round; the first round warms up."""
     figures: dict[tuple[str, int], list[float]] = {}
     for number in range(rounds + 1):
-        for threads, way in itertools.product(THREADS, found):
-            step(f"round {number} of {rounds}, {way.name}, {threads} threads")
-            rate = per_second(way, threads, seconds)
+        for tasks, way in itertools.product(TASKS, found):
+            step(f"round {number} of {rounds}, {way.name}, {tasks} at once")
+            rate = per_second(way, tasks, seconds)
             if number:
-                figures.setdefault((way.name, threads), []).append(rate)
+                figures.setdefault((way.name, tasks), []).append(rate)
     return figures
 
 
@@ -189,7 +193,7 @@ def main(
         typer.Option("--publish", help="Document to write the table into, at its `bench:` marks."),
     ] = None,
 ) -> None:
-    """Calls recorded per second, durable, by 1, 8 and 32 threads."""
+    """Calls recorded per second, durable, 1, 8 and 32 at once."""
     OUT.parent.mkdir(parents=True, exist_ok=True)
     # Not in /tmp, which may be in memory: a durable commit would cost nothing there.
     with tempfile.TemporaryDirectory(dir=VAR, prefix="store-") as name:
@@ -199,8 +203,8 @@ def main(
         with ways(folder) as found, Console(stderr=True).status("") as status:
             figures = measured(found, rounds, seconds, status.update)
     floor = "SQLite, one by one"
-    headings = ("store", "threads", "calls/s", "least–most", f"× {floor}")
-    rows = [_row(way, threads, figures, floor) for way, threads in figures]
+    headings = ("store", "calls at once", "calls/s", "least–most", f"× {floor}")
+    rows = [_row(way, tasks, figures, floor) for way, tasks in figures]
     asked = f"`python -m benchmarks.store --rounds {rounds} --seconds {seconds:g}`"
     setting = (
         f"{facts.cpu}, {facts.cores} cores; a durable 4 kB write takes {facts.fsync_ms} ms; load "
@@ -215,19 +219,19 @@ def main(
     for path in publish_in or ():
         publish(path, {"store": f"{setting}\n\n{_markdown(headings, rows)}"})
     raw = [
-        {"store": way, "threads": threads, "calls_per_second": rates}
-        for (way, threads), rates in figures.items()
+        {"store": way, "calls_at_once": tasks, "calls_per_second": rates}
+        for (way, tasks), rates in figures.items()
     ]
     said = {"date": facts.date, "fsync_ms": facts.fsync_ms, "cpu": facts.cpu, "rows": raw}
     OUT.write_bytes(orjson.dumps(said, option=orjson.OPT_INDENT_2))
 
 
 def _row(
-    way: str, threads: int, figures: dict[tuple[str, int], list[float]], floor: str
+    way: str, tasks: int, figures: dict[tuple[str, int], list[float]], floor: str
 ) -> tuple[str, ...]:
-    rates = figures[way, threads]
-    rate, ratio = spread(rates), ratios(rates, figures[floor, threads])
-    return way, str(threads), f"{rate.median:.0f}", _range(rate), f"{ratio.median:.2f}"
+    rates = figures[way, tasks]
+    rate, ratio = spread(rates), ratios(rates, figures[floor, tasks])
+    return way, str(tasks), f"{rate.median:.0f}", _range(rate), f"{ratio.median:.2f}"
 
 
 def _markdown(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

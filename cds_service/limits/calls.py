@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 # Whoever watches the service must see that it is overloaded, and must not take it for dead.
 MONITORS = frozenset(("/healthz", "/readyz", "/metrics"))
 WITH_A_BODY = frozenset(("POST", "PUT", "PATCH"))
-# So many of the largest bodies may be here at once: parsed, one of 20 MB takes some 350 MB of
-# memory. Those of an ordinary day are a hundredth of it.
+# So many of the largest bodies may be here at once. One is read at a time (`long_work.py`), which
+# takes some 350 MB of memory for 20 MB. Those of an ordinary day are a hundredth of it.
 LARGEST_BODIES = 5
 
 

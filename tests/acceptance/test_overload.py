@@ -291,3 +291,46 @@ def test_a_jwt_that_reaches_two_processes_at_once_is_taken_by_one(
         assert headers["Authorization"].partition(" ")[2] not in log
         one.kill()
         assert discover(two, headers) == 401, "what another machine took stays taken"
+
+
+# Long records --------------------------------------------------------------------------------
+
+
+def memory(service: ServiceProcess, which: str) -> int:
+    """Megabytes: VmRSS is what the process has now, VmHWM the most that it has had."""
+    status = Path(f"/proc/{service.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{which}:"))
+    return int(line.split()[1]) // 1000
+
+
+def long_body() -> bytes:
+    """8 MB: the record of somebody with a hundred thousand short Conditions."""
+    subject = {"reference": "Patient/p1"}
+    condition = {"resourceType": "Condition", "code": {"text": "a"}, "subject": subject}
+    conditions = {"resourceType": "Bundle", "entry": [{"resource": condition}] * 75_000}
+    return json.dumps(body(prefetch={**chart(), "conditions": conditions})).encode()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is told by /proc")
+def test_many_long_records_at_once_take_little_more_memory_than_one(tmp_path: Path) -> None:
+    sent, at_once = long_body(), 6
+
+    def call(_: int) -> int:
+        return httpx.post(
+            service.url + HOOK,
+            content=sent,
+            headers={"Content-Type": "application/json"},
+            timeout=120,
+        ).status_code
+
+    limits = {"CDS_CALL_TIMEOUT_MS": "100000", "CDS_READ_TIMEOUT_MS": "60000"}
+    with ServiceProcess(tmp_path, **limits) as service:
+        before = memory(service, "VmRSS")
+        assert call(0) == 200
+        one = memory(service, "VmHWM") - before
+        with ThreadPoolExecutor(at_once) as threads:
+            assert list(threads.map(call, range(at_once))) == [200] * at_once
+        many = memory(service, "VmHWM") - before
+        # The bodies themselves are all here, perhaps twice for a moment; what is read is one's and
+        # the next one's.
+        assert many < 2.5 * one + 2 * at_once * len(sent) / 1e6
