@@ -37,7 +37,13 @@ ZONES: list[tzinfo] = [
 ]
 words = st.text(st.characters(codec="utf-8"), max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-moments = st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1), timezones=st.sampled_from(ZONES))  # noqa: DTZ001
+# The present on a clock: never in the hour that is left out when summer time begins.
+moments = st.datetimes(
+    datetime(1990, 1, 1),  # noqa: DTZ001
+    datetime(2090, 1, 1),  # noqa: DTZ001
+    timezones=st.sampled_from(ZONES),
+    allow_imaginary=False,
+)
 
 
 @st.composite
