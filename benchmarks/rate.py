@@ -17,7 +17,7 @@ import typer
 
 from benchmarks import calls, subjects
 from benchmarks.measures import percentile
-from benchmarks.offer import Offered, moments, offer
+from benchmarks.offer import CONNECTIONS, Offered, moments, offer
 from benchmarks.report import rates
 from benchmarks.results import RateResult, RateStep
 from benchmarks.subjects import ROOT, Subject
@@ -80,7 +80,8 @@ def _hold(subject: Subject, rate: int, seconds: float, observations: int) -> Rat
     seed = f"{time.time_ns()}-{rate}"
     bodies = list(calls.bodies(len(due), observations=observations, seed=seed, now=calls.utc_now()))
     scored, cpu, own = subject.scored(), subject.cpu_seconds(), time.process_time()
-    offered = offer(subject, bodies, due)
+    # Taken in turn: none is idle for so long (uvicorn: five seconds) that it is closed.
+    offered = offer(subject, bodies, due, connections=min(CONNECTIONS, rate * 3))
     own, cpu = time.process_time() - own, subject.cpu_seconds() - cpu
     scored = subject.scored() - scored
     # A call whose connection was given up on may have been scored all the same.
