@@ -1,9 +1,9 @@
 """Does a worker's memory stay flat? `python -m benchmarks.memory --calls 1000000`
 
 Calls of one shape about different patients, to one worker on one core, while its resident memory is
-sampled: the slope over calls, by least squares, after a warm-up. A million calls take
-three quarters of an hour at 400 calls a second, and leave a store file of ten gigabytes: the disk
-is looked at first, after a first thousand calls have shown how much one needs.
+sampled: the slope over calls, by least squares, after a warm-up. A million calls take three
+quarters of an hour at 400 calls a second, and leave a store file of ten gigabytes: the disk is
+looked at first, after a first thousand calls have shown how much one needs.
 """
 
 from __future__ import annotations

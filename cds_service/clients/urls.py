@@ -34,22 +34,22 @@ class Base:
     loopback: bool
 
 
-# The few bases of the clients file, for every call; what else is sent displaces what was sent.
-@lru_cache(maxsize=64)
 def parse_base(url: str) -> Base | None:
     """The base that `url` names; None for what is not a plain absolute http(s) URL.
 
     Refused: user info, query, fragment, dot segments in any disguise, spaces and control
     characters (which parsers drop silently), hosts in percent-encoding, in Unicode, or as numbers
     other than a dotted quad. Each of them has let a request reach another place than the one that
-    was checked. What is longer than LONGEST_URL is not looked at.
+    was checked. What is longer than LONGEST_URL is not looked at, and not kept.
     """
+    return None if len(url) > LONGEST_URL else _parsed(url)
+
+
+# The few bases of the clients file, for every call; what else is sent displaces what was sent.
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> Base | None:
     # urlsplit would remove tabs and newlines, and some clients read "\" as "/".
-    if (
-        len(url) > LONGEST_URL
-        or not all("!" <= character <= "~" for character in url)
-        or set(url) & set("\\?#")
-    ):
+    if not all("!" <= character <= "~" for character in url) or set(url) & set("\\?#"):
         return None
     try:
         parts = urlsplit(url)

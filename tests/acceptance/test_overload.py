@@ -304,7 +304,7 @@ def memory(service: ServiceProcess, which: str) -> int:
 
 
 def long_body() -> bytes:
-    """8 MB: the record of somebody with a hundred thousand short Conditions."""
+    """8 MB: the record of somebody with 75,000 short Conditions."""
     subject = {"reference": "Patient/p1"}
     condition = {"resourceType": "Condition", "code": {"text": "a"}, "subject": subject}
     conditions = {"resourceType": "Bundle", "entry": [{"resource": condition}] * 75_000}

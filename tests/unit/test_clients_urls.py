@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import NoReturn
 
 import pytest
@@ -131,6 +132,19 @@ def test_a_url_of_megabytes_is_not_even_looked_at() -> None:
     with pytest.raises(Looked):
         parse_base(Watched(longest))
     assert parse_base(Watched(longest + "a")) is None
+
+
+class Sent(str):
+    """A URL of which one can ask whether anybody still holds it."""
+
+
+def test_a_url_of_megabytes_is_not_kept() -> None:
+    """Sixty-four of them would be a gigabyte."""
+    url = Sent("https://ehr.example.org/" + "a" * LONGEST_URL)
+    held = weakref.ref(url)
+    assert parse_base(url) is None
+    del url
+    assert held() is None
 
 
 @pytest.mark.parametrize("spelling", [normal for _, normal in SAME])
